@@ -36,9 +36,9 @@ AGENT = ROOT / "agent"
 REQUIREMENTS = {"product": "requirements.txt", "dev": "requirements-dev.txt"}
 
 NETWORK = re.compile(
-    r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out|Connection (refused|reset|aborted)"
-    r"|Failed to establish a new connection|Name or service not known|name resolution"
-    r"|Network is unreachable|ProxyError|Cannot connect to proxy|RemoteDisconnected"
+    r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out"
+    r"|Connection (refused|reset|aborted)|Failed to establish a new connection"
+    r"|Name or service not known|name resolution|Network is unreachable|ProxyError|Cannot connect to proxy|RemoteDisconnected"
 )
 CERTIFICATE = re.compile(r"SSLError|CERTIFICATE_VERIFY_FAILED")
 DISK = re.compile(r"No space left on device|Read-only file system|Disk quota exceeded|Permission denied")
@@ -120,9 +120,11 @@ def install(kind: str, lock: int) -> None:
     if before.get("venv") != after["venv"]:
         before = {}
         make_venv(lock)
-    say(f"Setting up: installing what {REQUIREMENTS[kind]} lists ({'some seconds' if before else 'about a minute'}).")
+    duration = "some seconds" if before else "about a minute"
+    say(f"Setting up: installing what {REQUIREMENTS[kind]} lists ({duration}).")
     # pip asks again and again for minutes when nothing answers. Who has set this for himself is left alone.
-    chosen = subprocess.run([str(PYTHON), "-I", "-m", "pip", "config", "list"], capture_output=True, text=True)
+    command = [str(PYTHON), "-I", "-m", "pip", "config", "list"]
+    chosen = subprocess.run(command, check=False, capture_output=True, text=True)
     patience = {} if "retries" in chosen.stdout else {"PIP_RETRIES": "2"}
     pip(["-r", REQUIREMENTS[kind]], lock, patience)
     if (AGENT / "pyproject.toml").is_file():
@@ -157,7 +159,7 @@ def pip(arguments: list[str], lock: int, patience: dict[str, str]) -> None:
 def run(command: list[str], lock: int, environment: dict[str, str], doing: str) -> None:
     """Runs a command with its output in the log.
 
-    The command inherits the lock: should this process be killed, the next set-up waits until the command has ended.
+    The command inherits the lock: should this process be killed, the next set-up waits for it to end.
     """
     with LOG.open("ab") as log:
         child = subprocess.Popen(
@@ -185,9 +187,9 @@ def reason() -> str:
     if DISK.search(text):
         return "the disk is full or not writable: make room, or make the folder writable, and try again."
     if CERTIFICATE.search(text):
-        return "the package index's certificate isn't trusted: check pip's settings (pip config list) and try again."
+        return "pip doesn't trust the package index's certificate: check `pip config list` and try again."
     if NETWORK.search(text):
-        return "pip can't reach the package index: check the network and pip's settings (pip config list) and try again."
+        return "pip can't reach the package index: check the network and `pip config list` and try again."
     errors = [line for line in text.splitlines() if line.startswith(("ERROR:", "error:", "Error:"))]
     return f"{errors[-1]}." if errors else "see the log."
 
@@ -206,7 +208,9 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        sys.exit(f"Setting up failed: {error}: make sure that {ROOT} can be written and has room, and try again.")
+        sys.exit(
+            f"Setting up failed: {error}: make sure that {ROOT} can be written and has room, and try again."
+        )
     signal.signal(signal.SIGTERM, before)
     os.chdir(ROOT)
     # exec, so that a signal reaches the program itself.
