@@ -39,9 +39,10 @@ NETWORK = re.compile(
     r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out"
     r"|Connection (refused|reset|aborted)|Failed to establish a new connection"
     r"|Name or service not known|name resolution|Network is unreachable"
-    r"|ProxyError|Cannot connect to proxy|RemoteDisconnected"
+    r"|SSLError|ProxyError|Cannot connect to proxy|RemoteDisconnected"
 )
-CERTIFICATE = re.compile(r"SSLError|CERTIFICATE_VERIFY_FAILED")
+CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED")
+LEAST_FREE = 20_000_000  # bytes; what is left when a set-up fails for want of room
 DISK = re.compile(r"No space left on device|Read-only file system|Disk quota exceeded|Permission denied")
 
 
@@ -185,14 +186,15 @@ def run(command: list[str], lock: int, environment: dict[str, str], doing: str) 
 def reason() -> str:
     """What the log says went wrong, and what to do about it, in one line."""
     text = LOG.read_text(errors="replace")
-    if DISK.search(text):
-        return "the disk is full or not writable: make room, or make the folder writable, and try again."
+    # With a full disk not even the log could be written.
+    if DISK.search(text) or shutil.disk_usage(ROOT).free < LEAST_FREE:
+        return "the disk is full or not writable: make room, or make the folder writable, and try again"
     if CERTIFICATE.search(text):
-        return "pip doesn't trust the package index's certificate: check `pip config list` and try again."
+        return "pip doesn't trust the package index's certificate: check `pip config list` and try again"
     if NETWORK.search(text):
-        return "pip can't reach the package index: check the network and `pip config list` and try again."
+        return "pip can't reach the package index: check the network and `pip config list` and try again"
     errors = [line for line in text.splitlines() if line.startswith(("ERROR:", "error:", "Error:"))]
-    return f"{errors[-1]}." if errors else "see the log."
+    return errors[-1].partition(":")[2].strip() if errors else "see the log"
 
 
 def stop(signal_number: int, frame: object) -> NoReturn:

