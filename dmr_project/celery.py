@@ -1,0 +1,36 @@
+"""The Celery application. `celery -A dmr_project worker` and `… beat` find it here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
+
+from celery import Celery, signals
+from django.conf import settings
+from kombu import Queue
+
+from dmr_project.lib import queues
+from dmr_project.processes import die_with_parent
+
+app = Celery("dmr")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.task_queues = [Queue(name) for name in queues.ALL]
+app.autodiscover_tasks()
+
+if not settings.REDIS_URL:
+    from dmr_project import embedded_broker
+
+    embedded_broker.install()
+
+
+@signals.setup_logging.connect
+def _keep_our_logging(**_: Any) -> None:
+    """Django has configured logging; Celery is not to do it again."""
+
+
+@signals.celeryd_init.connect
+@signals.beat_init.connect
+def _hang_on_the_supervisor(**_: Any) -> None:
+    die_with_parent()

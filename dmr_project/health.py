@@ -1,0 +1,119 @@
+"""`/livez`, `/readyz`, `/healthz` and `/metrics`: for machines that ask how we are. None needs a key."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+from kombu import Connection
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client.core import REGISTRY
+
+_started_ms = int(time.time() * 1000)
+_packaged_ms = int(Path(__file__).stat().st_mtime * 1000)
+_migrated = False
+
+
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """200 as long as the process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def ready(request: HttpRequest) -> HttpResponse:
+    """Can it serve? 503 without the database or with pending migrations.
+
+    `{"status": "ok" | "degraded" | "failed", "checks": {"database", "migrations", "broker", "cache"}}`, each
+    check `ok` or what is wrong. Without the broker or the cache it is 200 and degraded: accepting goes on.
+    """
+    checks = {
+        "database": _outcome(_ask_database),
+        "migrations": _outcome(_find_pending_migrations),
+        "broker": _outcome(_ask_broker),
+        "cache": _outcome(_ask_cache),
+    }
+    if checks["database"] != "ok" or checks["migrations"] != "ok":
+        return JsonResponse({"status": "failed", "checks": checks}, status=503)
+    is_well = all(outcome == "ok" for outcome in checks.values())
+    return JsonResponse({"status": "ok" if is_well else "degraded", "checks": checks})
+
+
+@require_safe
+def network_shape(request: HttpRequest) -> HttpResponse:
+    """The heartbeat of every component of the network; times in ms since 1970. Source: CONTRACTS.md, section 4."""
+    return JsonResponse(
+        {
+            "appName": "dmr",
+            "version": settings.VERSION,
+            "packagingTime": _packaged_ms,
+            "appStartTime": _started_ms,
+            "serverTime": int(time.time() * 1000),
+        }
+    )
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus text: the files of all our processes added up, and what is read from the database now."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        body = generate_latest(registry)
+    else:
+        body = generate_latest(REGISTRY)
+    return HttpResponse(body, content_type=CONTENT_TYPE_LATEST)
+
+
+def _outcome(check: Callable[[], None]) -> str:
+    # Whatever goes wrong is the answer to the question that this page puts.
+    try:
+        check()
+    except Exception as error:
+        return (str(error).strip().splitlines() or [""])[0] or type(error).__name__
+    return "ok"
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+class PendingMigrations(Exception):
+    """The database is older than the code."""
+
+
+def _find_pending_migrations() -> None:
+    global _migrated
+    if _migrated:  # what was applied stays applied while this code runs
+        return
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:5])
+        raise PendingMigrations(f"{len(plan)} pending ({names}); run manage.py migrate")
+    _migrated = True
+
+
+def _ask_broker() -> None:
+    if not settings.REDIS_URL:
+        if not os.access(settings.BROKER_DIR.parent, os.W_OK):
+            raise PermissionError(f"{settings.BROKER_DIR} cannot be written")
+        return
+    options = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    with Connection(settings.CELERY_BROKER_URL, connect_timeout=1, transport_options=options) as broker:
+        broker.ensure_connection(max_retries=1, interval_start=0, timeout=1)
+
+
+def _ask_cache() -> None:
+    cache.set("ready", 1, timeout=5)
+    if cache.get("ready") != 1:
+        raise OSError("the cache forgot what it was told a moment ago")

@@ -1,0 +1,125 @@
+"""What every endpoint shares: errors as problem+json, and an endpoint that denies by default.
+
+Errors are RFC 9457 problems: `{"type", "title", "status", "detail", "errors"?: [{"field"|"header", "detail"}]}`
+with `type` = `urn:problem-type:dmr:<code>`, which stays the same for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView, set_rollback
+
+from dmr_project.lib.errors import DomainError, InvalidInput
+from dmr_project.lib.log import event
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_TYPE = "application/problem+json"
+
+# The codes of what Django and DRF raise by themselves.
+_CODES = {
+    400: ("bad-request", "The request cannot be understood"),
+    401: ("no-credential", "No valid credential"),
+    403: ("forbidden", "Not allowed"),
+    404: ("not-found", "Not found"),
+    405: ("method-not-allowed", "This method is not for this address"),
+    413: ("payload-too-large", "The payload is too large"),
+    415: ("unsupported-media-type", "This content type is not for this address"),
+    429: ("too-many-requests", "Too many requests"),
+    500: ("internal-error", "Something failed on our side"),
+    503: ("unavailable", "Cannot be served just now"),
+}
+
+
+def problem(
+    status_code: int, detail: str, *, code: str = "", title: str = "", errors: list[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    """The body of a problem."""
+    known = _CODES.get(status_code, ("error", "The request failed"))
+    body: dict[str, Any] = {
+        "type": f"urn:problem-type:dmr:{code or known[0]}",
+        "title": title or known[1],
+        "status": status_code,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = errors
+    return body
+
+
+def problem_response(error: DomainError) -> HttpResponse:
+    """A problem outside DRF: in middleware, and in Django's own views."""
+    said = problem(error.status, error.detail, code=error.code, title=error.title, errors=error.errors)
+    return HttpResponse(json.dumps(said), status=error.status, content_type=PROBLEM_TYPE, headers=dict(error.headers))
+
+
+def plain_problem(status_code: int, detail: str) -> HttpResponse:
+    """A problem that no DomainError stands for, such as Django's own 404 and 500."""
+    return HttpResponse(json.dumps(problem(status_code, detail)), status=status_code, content_type=PROBLEM_TYPE)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's hook: every error of an API view becomes a problem."""
+    headers: dict[str, str] = {}
+    if isinstance(error, DomainError):
+        said = problem(error.status, error.detail, code=error.code, title=error.title, errors=error.errors)
+        headers.update(error.headers)
+    elif isinstance(error, Http404):
+        said = problem(404, "There is no such thing here.")
+    elif isinstance(error, PermissionDenied):
+        said = problem(403, "This credential may not do that.")
+    elif isinstance(error, exceptions.APIException):
+        said = problem(error.status_code, _sentence(error.detail))
+        if getattr(error, "auth_header", None):
+            headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
+    else:
+        event(logger, "request_failed", logging.ERROR, error=type(error).__name__)
+        return None  # Django's own handling: logged with its traceback, answered by handler500.
+    set_rollback()
+    return Response(said, status=said["status"], headers=headers, content_type=PROBLEM_TYPE)
+
+
+def _sentence(detail: Any) -> str:
+    if isinstance(detail, dict):
+        return "; ".join(f"{name}: {_sentence(value)}" for name, value in detail.items())
+    if isinstance(detail, list):
+        return " ".join(_sentence(value) for value in detail)
+    return str(detail)
+
+
+def json_object(request: Request) -> dict[str, Any]:
+    """The request's body, which must be a JSON object. Raises InvalidInput."""
+    if not isinstance(request.data, dict):
+        raise InvalidInput("The body must be a JSON object.")
+    return request.data
+
+
+class APIEndpoint(APIView):
+    """The root of our API views. Each names its own authentication and permissions: the default denies."""
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        raise exceptions.MethodNotAllowed("OPTIONS")
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return plain_problem(400, "The request cannot be understood; check its Host header, address and body.")
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return plain_problem(status.HTTP_403_FORBIDDEN, "This is not allowed.")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return plain_problem(404, "There is nothing at this address; see /api/docs/ for what there is.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return plain_problem(500, "Something failed on our side. It is logged; nothing that we answered 202 for is lost.")

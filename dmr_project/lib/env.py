@@ -1,0 +1,74 @@
+"""Reading the environment, loudly: a bad value ends the start with one line that says what to write.
+
+Every name read here is documented in docs/settings.md; a test fails when one is not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class BadEnvironment(SystemExit):
+    """A variable that cannot be used. Printed as one line; the process exits 1."""
+
+    def __init__(self, name: str, hint: str) -> None:
+        super().__init__(f"{name}: {hint}")
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable, or the contents of the file that `<name>_FILE` names; `default` where neither is set."""
+    value = os.environ.get(name, "")
+    path = os.environ.get(f"{name}_FILE", "")
+    if value and path:
+        raise BadEnvironment(name, f"is set, and {name}_FILE too; set one of them")
+    if path:
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadEnvironment(f"{name}_FILE", f"cannot be read: {error}") from error
+    return value or default
+
+
+def choice(name: str, options: tuple[str, ...]) -> str:
+    """One of `options`; the first of them where the variable is not set."""
+    value = text(name, options[0])
+    if value not in options:
+        raise BadEnvironment(name, f"{value!r} is not one of {', '.join(options)}")
+    return value
+
+
+def flag(name: str, default: bool) -> bool:
+    value = text(name).lower()
+    if not value:
+        return default
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise BadEnvironment(name, f"{value!r} is neither on nor off; write 1 or 0")
+
+
+def number(name: str, default: int, least: int, most: int) -> int:
+    value = text(name)
+    if not value:
+        return default
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+        raise BadEnvironment(name, f"{value!r} is not a whole number from {least} to {most}")
+    return int(value)
+
+
+def networks(name: str) -> list[Network]:
+    """Networks in CIDR notation, separated by commas."""
+    found: list[Network] = []
+    for part in text(name).split(","):
+        if not part.strip():
+            continue
+        try:
+            found.append(ipaddress.ip_network(part.strip(), strict=False))
+        except ValueError as error:
+            raise BadEnvironment(name, f"{part.strip()!r} is not a network such as 10.0.0.0/8") from error
+    return found

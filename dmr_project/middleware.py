@@ -1,0 +1,61 @@
+"""What is done to every request and answer, whatever view it meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from dmr_project.lib import body
+from dmr_project.lib.api import problem_response
+from dmr_project.lib.errors import DomainError
+from dmr_project.lib.network import client_address, is_within, parse_address
+
+Respond = Callable[[HttpRequest], HttpResponse]
+
+
+class VersionHeader:
+    """`X-Byk-DMR-Version` on every answer."""
+
+    def __init__(self, respond: Respond) -> None:
+        self.respond = respond
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.respond(request)
+        response["X-Byk-DMR-Version"] = settings.VERSION
+        return response
+
+
+class ProxyAddress:
+    """Believes X-Forwarded-For and X-Forwarded-Proto of DMR_TRUSTED_PROXIES, and of nobody else."""
+
+    def __init__(self, respond: Respond) -> None:
+        self.respond = respond
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        trusted = settings.TRUSTED_PROXIES
+        if trusted:
+            direct = parse_address(request.META.get("REMOTE_ADDR", ""))
+            if direct is not None and is_within(direct, trusted):
+                request.META["REMOTE_ADDR"] = client_address(request.META, trusted)
+                if request.META.get("HTTP_X_FORWARDED_PROTO", "").strip().lower() == "https":
+                    request.META["wsgi.url_scheme"] = request.environ["wsgi.url_scheme"] = "https"  # type: ignore[attr-defined]
+        return self.respond(request)
+
+
+class Problems:
+    """DomainErrors that are raised outside of API views, and bodies without a length, as problem+json."""
+
+    def __init__(self, respond: Respond) -> None:
+        self.respond = respond
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.META.get("HTTP_TRANSFER_ENCODING"):
+            return problem_response(
+                body.LengthRequired("Send the body with a Content-Length, not with Transfer-Encoding.")
+            )
+        return self.respond(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return problem_response(exception) if isinstance(exception, DomainError) else None

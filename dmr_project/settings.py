@@ -1,0 +1,276 @@
+"""All settings, from the environment. Each variable is explained in docs/settings.md."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+
+from dmr_project import __version__
+from dmr_project.lib import env, queues
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = __version__
+
+# -- where and as what we run --
+ENVIRONMENT = env.choice("DMR_ENV", ("development", "production"))
+IS_PRODUCTION = ENVIRONMENT == "production"
+DEBUG = False
+
+HOST = env.text("DMR_HOST", "127.0.0.1")
+PORT = env.number("DMR_PORT", 8000, 1, 65535)
+PUBLIC_URL = env.text("DMR_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
+TRUSTED_PROXIES = env.networks("DMR_TRUSTED_PROXIES")
+DATA_DIR = Path(env.text("DMR_DATA_DIR", "var"))
+if not DATA_DIR.is_absolute():
+    DATA_DIR = BASE_DIR / DATA_DIR
+
+_public = urlsplit(PUBLIC_URL)
+if _public.scheme not in {"http", "https"} or not _public.hostname:
+    raise env.BadEnvironment("DMR_PUBLIC_URL", f"{PUBLIC_URL!r} is not a URL such as https://dmr.example.ee/relay")
+PATH_PREFIX = _public.path
+
+
+def _secret_key() -> str:
+    """DMR_SECRET_KEY; in development one that is made once and kept in the data folder."""
+    given = env.text("DMR_SECRET_KEY")
+    if given:
+        return given
+    if IS_PRODUCTION:
+        raise env.BadEnvironment("DMR_SECRET_KEY", "must be set in production, to 50 random characters or more")
+    path = DATA_DIR / "secret-key"
+    DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Written aside and linked into place, so that of several processes that start at once one wins for all.
+    if not path.exists():
+        fresh = DATA_DIR / f"secret-key.{os.getpid()}.{secrets.token_hex(4)}"
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(50))
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text()
+
+
+SECRET_KEY = _secret_key()
+
+# -- staff --
+ADMIN_USER = env.text("DMR_ADMIN_USER", "admin")
+ADMIN_PASSWORD = env.text("DMR_ADMIN_PASSWORD")
+ADMIN_API_KEY = env.text("DMR_ADMIN_API_KEY")
+
+# -- outbound --
+ALLOW_PRIVATE_ENDPOINTS = env.flag("DMR_ALLOW_PRIVATE_ENDPOINTS", default=not IS_PRODUCTION)
+
+# -- database --
+_database_url = env.text("DATABASE_URL")
+USES_SQLITE = not _database_url
+DATABASES: dict[str, Any] = {}
+if USES_SQLITE:
+    DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "dmr.sqlite3",
+        "CONN_MAX_AGE": 600,
+        "OPTIONS": {
+            "timeout": 20,
+            # A transaction takes the write lock when it begins: none fails in the middle for want of it.
+            "transaction_mode": "IMMEDIATE",
+            # FULL, because 202 means stored, also when the power goes.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+        },
+    }
+else:
+    DATABASES["default"] = dj_database_url.parse(_database_url, conn_max_age=600, conn_health_checks=True)
+    if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+        raise env.BadEnvironment("DATABASE_URL", "must be a postgres:// URL; leave it unset for SQLite")
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# -- broker and cache --
+REDIS_URL = env.text("REDIS_URL")
+BROKER_DIR = DATA_DIR / "broker"
+CACHES: dict[str, Any]
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "dmr",
+            "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+        }
+    }
+else:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": DATA_DIR / "cache",
+        }
+    }
+
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any]
+if REDIS_URL:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "global_keyprefix": "dmr:",
+        "socket_timeout": 5,
+        "socket_connect_timeout": 1,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(BROKER_DIR / "queue"),
+        "data_folder_out": str(BROKER_DIR / "queue"),
+        "control_folder": str(BROKER_DIR / "control"),
+        "polling_interval": 0.1,
+    }
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CONNECTION_TIMEOUT = 1
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = queues.MAINTENANCE
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_ENABLE_UTC = True
+# In memory: what it would keep are the last runs of jobs that repeat within seconds anyway.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "relay.sweep",
+        "schedule": 5.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
+}
+
+# -- applications --
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_prometheus",
+    "rest_framework",
+    "drf_spectacular",
+    "dmr_project.apps.Wiring",
+    "participants",
+    "relay",
+]
+MIDDLEWARE = [
+    "dmr_project.middleware.VersionHeader",
+    "dmr_project.middleware.ProxyAddress",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "dmr_project.middleware.Problems",
+    "django.middleware.common.CommonMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+ROOT_URLCONF = "dmr_project.urls"
+WSGI_APPLICATION = "dmr_project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "Europe/Tallinn"
+USE_I18N = True
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
+WHITENOISE_AUTOREFRESH = False
+EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+# -- security --
+# The Host header of a direct call is a participant's business: our own links come from DMR_PUBLIC_URL.
+ALLOWED_HOSTS = ["*"] if not IS_PRODUCTION else [str(_public.hostname), HOST, "localhost", "127.0.0.1"]
+USE_X_FORWARDED_HOST = False
+FORCE_SCRIPT_NAME = PATH_PREFIX or None
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PATH_PREFIX or "/"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 8 * 3600
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+# No redirect to https by us (W008): a client that is redirected has sent its key in the clear already, and
+# POSTs do not survive a redirect. The proxy that ends TLS redirects browsers; see docs/operations.md.
+SILENCED_SYSTEM_CHECKS = ["security.W008"]
+if IS_PRODUCTION:
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["dmr_project.lib.formats.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "dmr_project.lib.formats.OneRenderer",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "dmr_project.lib.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "DMR, Distributed Message Rooms",
+    "DESCRIPTION": "The relay between Bürokratt's chatbots, and the registry of who takes part.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+# -- metrics: every process writes files here, /metrics adds them up --
+METRICS_DIR = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "") or DATA_DIR / "metrics")
+PROMETHEUS_EXPORT_MIGRATIONS = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"event": {"()": "dmr_project.lib.log.EventFormatter", "as_json": IS_PRODUCTION}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "event"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "ERROR"},
+        "celery": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,26 @@
+"""Every address of the product."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from dmr_project import health
+
+handler400 = "dmr_project.lib.api.bad_request"
+handler403 = "dmr_project.lib.api.permission_denied"
+handler404 = "dmr_project.lib.api.not_found"
+handler500 = "dmr_project.lib.api.server_error"
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("livez", health.live),
+    path("readyz", health.ready),
+    path("healthz", health.network_shape),
+    path("metrics", health.metrics),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("centops/", include("participants.api.centops_urls")),
+    path("", include("relay.api.urls")),
+]

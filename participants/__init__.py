@@ -1,0 +1,1 @@
+"""THE REGISTRY: institutions, participants, rooms and memberships, API keys."""

@@ -1,0 +1,265 @@
+"""The registry in the network's existing contract, under `/centops/`. Source: CONTRACTS.md, section 2."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from dmr_project.lib.api import APIEndpoint, json_object
+from dmr_project.lib.errors import InvalidInput, NotFound
+from participants import directory, registry
+from participants.authentication import ApiKeyAuthentication, IsParticipant, IsStaffKey
+from participants.models import Institution, Participant
+
+STAFF = "staff key"
+_types = {choice.value.lower(): choice.value for choice in Participant.Type}
+_listed: dict[tuple[int, tuple[str, ...]], bytes] = {}
+
+
+def institution_shape(row: Institution) -> dict[str, Any]:
+    return {"id": str(row.public_id), "name": row.name, "status": row.status}
+
+
+def participant_shape(row: Participant) -> dict[str, Any]:
+    """As the contract has it, which knows no suspension: that is `Disabled` to the others."""
+    status = Participant.Status.DISABLED.value if row.status == Participant.Status.SUSPENDED else row.status
+    return {
+        "id": str(row.public_id),
+        "name": row.name,
+        "institutionId": str(row.institution.public_id),
+        "host": row.host,
+        "type": row.type,
+        "status": status,
+    }
+
+
+def find_institution(public_id: UUID) -> Institution:
+    row = Institution.objects.present().filter(public_id=public_id).first()
+    if row is None:
+        raise NotFound(f"There is no institution {public_id}.")
+    return row
+
+
+def find_participant(public_id: UUID) -> Participant:
+    row = Participant.objects.present().select_related("institution").filter(public_id=public_id).first()
+    if row is None:
+        raise NotFound(f"There is no participant {public_id}.")
+    return row
+
+
+def text_field(body: dict[str, Any], name: str, *, required: bool = True) -> str | None:
+    """A string of the body; None where it may be absent and is. Raises InvalidInput, which names the field."""
+    value = body.get(name)
+    if value is None and not required:
+        return None
+    if not isinstance(value, str):
+        detail = "is required" if value is None else "must be a string"
+        raise InvalidInput(f"{name} {detail}", errors=[{"field": name, "detail": detail}])
+    return value
+
+
+def choice_field(body: dict[str, Any], name: str, options: list[str], default: str | None) -> str:
+    value = text_field(body, name, required=default is None)
+    if value is None:
+        value = default or ""
+    if value not in options:
+        detail = f"must be one of {', '.join(options)}, not {value!r}"
+        raise InvalidInput(f"{name} {detail}", errors=[{"field": name, "detail": detail}])
+    return value
+
+
+class PublicEndpoint(APIEndpoint):
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (IsParticipant,)
+
+
+class AdminEndpoint(APIEndpoint):
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (IsStaffKey,)
+
+
+class PublicParticipants(PublicEndpoint):
+    @extend_schema(
+        operation_id="public_participants_list",
+        responses={(200, "application/json"): {"type": "array", "items": {"type": "object"}}},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """The active participants, our relay among them; `?type=` (repeatable) narrows. ETag and 304."""
+        types = wanted_types(request)
+        version = directory.registry_version()
+        tag = f'"{version}-{hashlib.sha256(",".join(types).encode()).hexdigest()[:8]}"'
+        if tag in [part.strip().removeprefix("W/") for part in request.headers.get("If-None-Match", "").split(",")]:
+            return HttpResponse(status=304, headers={"ETag": tag})
+        return HttpResponse(
+            listing(version, types),
+            content_type="application/json",
+            headers={"ETag": tag, "Cache-Control": "private, no-cache"},
+        )
+
+
+def wanted_types(request: Request) -> tuple[str, ...]:
+    """The types asked for, without regard to case. Raises InvalidInput."""
+    found = set()
+    for value in request.query_params.getlist("type"):
+        if value.lower() not in _types:
+            raise InvalidInput(
+                f"type must be one of {', '.join(_types.values())}, not {value!r}",
+                errors=[{"field": "type", "detail": "unknown"}],
+            )
+        found.add(_types[value.lower()])
+    return tuple(sorted(found))
+
+
+def listing(version: int, types: tuple[str, ...]) -> bytes:
+    """The list as JSON, built once for each version of the registry and process."""
+    key = (version, types)
+    if key not in _listed:
+        rows = Participant.objects.active().select_related("institution").order_by("name")
+        if types:
+            rows = rows.filter(type__in=types)
+        if len(_listed) > 16:
+            _listed.clear()
+        _listed[key] = json.dumps([participant_shape(row) for row in rows]).encode()
+    return _listed[key]
+
+
+class PublicParticipant(PublicEndpoint):
+    @extend_schema(operation_id="public_participants_retrieve", responses={200: {"type": "object"}})
+    def get(self, request: Request, public_id: UUID) -> Response:
+        return Response(participant_shape(find_participant(public_id)))
+
+
+class PublicInstitutions(PublicEndpoint):
+    @extend_schema(operation_id="public_institutions_list", responses={200: {"type": "array", "items": {}}})
+    def get(self, request: Request) -> Response:
+        rows = Institution.objects.present().filter(status=Institution.Status.ACTIVE)
+        return Response([institution_shape(row) for row in rows])
+
+
+class PublicInstitution(PublicEndpoint):
+    @extend_schema(operation_id="public_institutions_retrieve", responses={200: {"type": "object"}})
+    def get(self, request: Request, public_id: UUID) -> Response:
+        return Response(institution_shape(find_institution(public_id)))
+
+
+class PublicInstitutionParticipants(PublicEndpoint):
+    @extend_schema(responses={200: {"type": "array", "items": {}}})
+    def get(self, request: Request, public_id: UUID) -> Response:
+        institution = find_institution(public_id)
+        rows = Participant.objects.active().filter(institution=institution).select_related("institution")
+        return Response([participant_shape(row) for row in rows])
+
+
+class MyState(PublicEndpoint):
+    """What a participant says of itself, by PUT or, for clients that have only that, POST."""
+
+    @extend_schema(operation_id="my_state_put", request=str, responses={200: {"type": "object"}})
+    def put(self, request: Request) -> Response:
+        if not isinstance(request.data, str):
+            raise InvalidInput('The body must be a JSON string, "Active" or "Disabled".')
+        row = registry.set_own_status(request.user.id, request.data)
+        return Response({"id": str(row.public_id), "status": row.status})
+
+    @extend_schema(operation_id="my_state_post", request=str, responses={200: {"type": "object"}})
+    def post(self, request: Request) -> Response:
+        return self.put(request)
+
+
+class AdminInstitutions(AdminEndpoint):
+    @extend_schema(operation_id="admin_institutions_list", responses={200: {"type": "array", "items": {}}})
+    def get(self, request: Request) -> Response:
+        return Response([institution_shape(row) for row in Institution.objects.present()])
+
+    @extend_schema(request={"application/json": {"type": "object"}}, responses={201: {"type": "object"}})
+    def post(self, request: Request) -> Response:
+        row = registry.add(read_institution(request, Institution()), actor=STAFF)
+        location = request.build_absolute_uri(reverse("centops-admin-institution", args=[row.public_id]))
+        return Response(institution_shape(row), status=201, headers={"Location": location})
+
+
+class AdminInstitution(AdminEndpoint):
+    @extend_schema(operation_id="admin_institutions_retrieve", responses={200: {"type": "object"}})
+    def get(self, request: Request, public_id: UUID) -> Response:
+        return Response(institution_shape(find_institution(public_id)))
+
+    @extend_schema(request={"application/json": {"type": "object"}}, responses={200: {"type": "object"}})
+    def put(self, request: Request, public_id: UUID) -> Response:
+        row = registry.update(read_institution(request, find_institution(public_id)), actor=STAFF)
+        return Response(institution_shape(row))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, public_id: UUID) -> Response:
+        registry.remove_institution(find_institution(public_id), actor=STAFF)
+        return Response(status=204)
+
+
+def read_institution(request: Request, row: Institution) -> Institution:
+    """The body's fields put on `row`. Raises InvalidInput."""
+    body = json_object(request)
+    row.name = text_field(body, "name") or ""
+    row.status = choice_field(body, "status", Institution.Status.values, row.status)
+    return row
+
+
+class AdminParticipants(AdminEndpoint):
+    @extend_schema(operation_id="admin_participants_list", responses={200: {"type": "array", "items": {}}})
+    def get(self, request: Request) -> Response:
+        rows = Participant.objects.present().select_related("institution")
+        return Response([participant_shape(row) for row in rows])
+
+    @extend_schema(request={"application/json": {"type": "object"}}, responses={201: {"type": "object"}})
+    def post(self, request: Request) -> Response:
+        row = read_participant(request, Participant())
+        chosen = text_field(json_object(request), "apiKey", required=False)
+        key = registry.register(row, actor=STAFF, key=chosen)
+        location = request.build_absolute_uri(reverse("centops-admin-participant", args=[row.public_id]))
+        shape = {**participant_shape(row), "apiKey": key}
+        return Response(shape, status=201, headers={"Location": location, "Cache-Control": "no-store"})
+
+
+class AdminParticipant(AdminEndpoint):
+    @extend_schema(operation_id="admin_participants_retrieve", responses={200: {"type": "object"}})
+    def get(self, request: Request, public_id: UUID) -> Response:
+        return Response(participant_shape(find_participant(public_id)))
+
+    @extend_schema(request={"application/json": {"type": "object"}}, responses={200: {"type": "object"}})
+    def put(self, request: Request, public_id: UUID) -> Response:
+        """Changes a participant; an `apiKey` in the body becomes one more key of it."""
+        row = read_participant(request, find_participant(public_id))
+        chosen = text_field(json_object(request), "apiKey", required=False)
+        registry.change_participant(row, actor=STAFF, key=chosen)
+        return Response(participant_shape(row))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, public_id: UUID) -> Response:
+        registry.remove_participant(find_participant(public_id), actor=STAFF)
+        return Response(status=204)
+
+
+def read_participant(request: Request, row: Participant) -> Participant:
+    """The body's fields put on `row`. Raises InvalidInput."""
+    body = json_object(request)
+    row.name = text_field(body, "name") or ""
+    row.host = text_field(body, "host") or ""
+    row.type = choice_field(body, "type", Participant.Type.values, None)
+    public = [Participant.Status.ACTIVE.value, Participant.Status.DISABLED.value]
+    is_suspended = row.status == Participant.Status.SUSPENDED
+    status = choice_field(body, "status", public, public[1] if is_suspended else row.status)
+    # The contract shows a suspension as Disabled: sent back unchanged, it must not be lifted.
+    if not (is_suspended and status == Participant.Status.DISABLED):
+        row.status = status
+    written = text_field(body, "institutionId") or ""
+    try:
+        row.institution = find_institution(UUID(written))
+    except (ValueError, NotFound):
+        detail = f"{written!r} is not the id of an institution"
+        raise InvalidInput(f"institutionId {detail}", errors=[{"field": "institutionId", "detail": detail}]) from None
+    return row

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class Participants(AppConfig):
+    name = "participants"
+    verbose_name = "Registry"

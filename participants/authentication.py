@@ -1,0 +1,57 @@
+"""From a request's credential to who is calling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from participants import directory, keys
+from participants.directory import Credential, Entry
+
+
+class StaffKey:
+    """The caller that holds DMR_ADMIN_API_KEY."""
+
+    is_authenticated = True
+    is_staff = True
+    name = "staff key"
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`X-Api-Key`: a participant's key gives its Entry as `request.user`, the staff key a StaffKey.
+
+    Raises AuthenticationFailed (401) without a valid one.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Entry | StaffKey, Credential | None]:
+        key = request._request.META.get("HTTP_X_API_KEY", "")
+        if not key:
+            raise NotAuthenticated("Send your key in the header X-Api-Key.")
+        if keys.is_staff_key(key):
+            return StaffKey(), None
+        credential = directory.current().credential(key)
+        if credential is None:
+            raise AuthenticationFailed("The key in X-Api-Key is not known, has expired, or was revoked.")
+        keys.note_use(credential.key_id)
+        return credential.participant, credential
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'ApiKey realm="DMR"'
+
+
+class IsParticipant(BasePermission):
+    message = "This needs a participant's key; the one in X-Api-Key is of another kind."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return isinstance(request.user, Entry)
+
+
+class IsStaffKey(BasePermission):
+    message = "This needs a staff key; the one in X-Api-Key is a participant's."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return isinstance(request.user, StaffKey)

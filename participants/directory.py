@@ -1,0 +1,198 @@
+"""Who is who and who may speak to whom, as the hot path needs it: cached in the process, never stale.
+
+One query a request reads the registry's version; as long as it stands, what was looked up is reused.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from participants import keys, names
+from participants.models import DEFAULT_PAYLOAD_LIMIT, ApiKey, Participant, Room
+
+MOST_ENTRIES = 50_000
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A participant, as much of it as the relay needs."""
+
+    id: int
+    public_id: str
+    name: str
+    type: str
+    status: str
+
+    # DRF asks its users this.
+    is_authenticated = True
+    is_staff = False
+
+    @property
+    def may_send(self) -> bool:
+        return self.status == Participant.Status.ACTIVE
+
+    @property
+    def is_classifier(self) -> bool:
+        return self.type == Participant.Type.CLASSIFIER
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A valid key and whose it is."""
+
+    key_id: int
+    expires_at: datetime | None
+    participant: Entry
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the room that sender and recipient share says of their messages."""
+
+    room_id: int
+    payload_limit: int  # bytes
+    time_to_live: int  # seconds
+
+
+class Bounded(dict[Key, Value], Generic[Key, Value]):
+    """A dict that forgets everything rather than grow beyond MOST_ENTRIES: callers choose some of the keys."""
+
+    def keep(self, key: Key, value: Value) -> Value:
+        if len(self) >= MOST_ENTRIES:
+            self.clear()
+        self[key] = value
+        return value
+
+
+_MISSING = object()
+
+
+class Directory:
+    """Look-ups that are good for one version of the registry."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self._credentials: Bounded[str, Credential] = Bounded()
+        self._names: Bounded[str, Entry | None] = Bounded()
+        self._policies: Bounded[tuple[int, int], Policy | None] = Bounded()
+        self._classifiers: Bounded[int, list[Entry]] = Bounded()
+        self._payload_limits: Bounded[int, int] = Bounded()
+
+    def credential(self, key: str) -> Credential | None:
+        """Whose key this is; None where it is unknown, revoked or expired."""
+        digest = keys.digest(key)
+        found = self._credentials.get(digest)
+        if found is None:
+            row = (
+                ApiKey.objects.valid()
+                .filter(digest=digest, participant__deleted_at=None)
+                .select_related("participant")
+                .first()
+            )
+            if row is None:
+                return None  # not kept: anybody can make up keys without end
+            found = self._credentials.keep(digest, Credential(row.pk, row.expires_at, _entry(row.participant)))
+        if found.expires_at is not None and found.expires_at <= timezone.now():
+            return None
+        return found
+
+    def named(self, name: str) -> Entry | None:
+        """The participant of that name, unless deleted."""
+        found = self._names.get(name, _MISSING)
+        if found is _MISSING:
+            row = Participant.objects.present().filter(name=name).first()
+            found = self._names.keep(name, _entry(row) if row else None)
+        return found  # type: ignore[return-value]
+
+    def classifiers_for(self, sender: Entry) -> list[Entry]:
+        """Classifiers in a room with `sender`: the active ones, else those that are held for now."""
+        found = self._classifiers.get(sender.id)
+        if found is None:
+            rows = (
+                Participant.objects.present()
+                .filter(type=Participant.Type.CLASSIFIER, rooms__members=sender.id)
+                .exclude(pk=sender.id)
+                .distinct()
+                .order_by("id")
+            )
+            entries = [_entry(row) for row in rows]
+            active = [entry for entry in entries if entry.may_send]
+            found = self._classifiers.keep(sender.id, active or entries)
+        return found
+
+    def policy(self, sender: Entry, recipient: Entry) -> Policy | None:
+        """Of the room they share (the oldest, where there are several); None where they share none."""
+        pair = (sender.id, recipient.id)
+        found = self._policies.get(pair, _MISSING)
+        if found is _MISSING:
+            room = (
+                Room.objects.filter(memberships__participant=sender.id)
+                .filter(memberships__participant=recipient.id)
+                .order_by("id")
+                .first()
+            )
+            policy = Policy(room.pk, room.payload_limit, room.time_to_live) if room else None
+            found = self._policies.keep(pair, policy)
+        return found  # type: ignore[return-value]
+
+    def payload_limit(self, sender: Entry) -> int:
+        """The most that any of the sender's rooms takes, in bytes: what is worth reading at all."""
+        found = self._payload_limits.get(sender.id)
+        if found is None:
+            limits = Room.objects.filter(members=sender.id).values_list("payload_limit", flat=True)
+            found = self._payload_limits.keep(sender.id, max(limits, default=DEFAULT_PAYLOAD_LIMIT))
+        return found
+
+
+def _entry(row: Participant) -> Entry:
+    return Entry(row.pk, str(row.public_id), row.name, row.type, row.status)
+
+
+_current = Directory(version=-1)
+_lock = threading.Lock()
+
+
+def current() -> Directory:
+    """The directory as of now: one short query, and a new one where the registry has changed."""
+    global _current
+    version = registry_version()
+    found = _current
+    if found.version != version:
+        with _lock:
+            if _current.version != version:
+                _current = Directory(version)
+            found = _current
+    return found
+
+
+def registry_version() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT number FROM participants_registryversion WHERE id = 1")
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def forget() -> None:
+    """Drops what is cached; for tests, which roll versions back."""
+    global _current
+    _current = Directory(version=-1)
+
+
+def relay_host() -> str:
+    """Where participants post to us."""
+    return f"{settings.PUBLIC_URL}/messages"
+
+
+def relay() -> Participant:
+    """Our own entry, in whose name error messages go out."""
+    return Participant.objects.present().get(name=names.RELAY)

@@ -1,0 +1,212 @@
+"""The registry's rows. What changes them is in registry.py and rooms.py, and leaves a Change."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from participants import names
+from participants.querysets import (
+    ApiKeyQuerySet,
+    InstitutionQuerySet,
+    ParticipantQuerySet,
+)
+
+MEBIBYTE = 1024 * 1024
+DAY = 24 * 3600
+DEFAULT_PAYLOAD_LIMIT = MEBIBYTE  # bytes
+DEFAULT_TIME_TO_LIVE = DAY  # seconds
+
+
+class Institution(models.Model):
+    """A ministry or agency; owns participants."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "Active"
+        DISABLED = "Disabled"
+
+    public_id = models.UUIDField("id", default=uuid.uuid4, editable=False, unique=True)
+    name = models.CharField(max_length=50, validators=[names.validate_name])
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
+    created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects = InstitutionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("name",), condition=Q(deleted_at=None), name="institution_name_is_unique"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Participant(models.Model):
+    """One component in the network. Deleted ones stay as rows, since messages name them, but free their name."""
+
+    class Type(models.TextChoices):
+        CHATBOT = "Chatbot"
+        CLASSIFIER = "Classifier"
+        DMR = "Dmr"
+
+    class Status(models.TextChoices):
+        ACTIVE = "Active"  # sends and receives
+        SUSPENDED = "Suspended"  # by staff: does not send, what is addressed to it is held
+        DISABLED = "Disabled"  # by itself or the registry API: the same, but it may come back by itself
+        DELETED = "Deleted"  # gone: its keys are void, what is addressed to it is a dead letter
+
+    public_id = models.UUIDField("id", default=uuid.uuid4, editable=False, unique=True)
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="participants")
+    name = models.CharField(
+        max_length=50,
+        validators=[names.validate_name],
+        help_text="4 to 50 printable ASCII characters; the others address it by this name.",
+    )
+    type = models.CharField(max_length=10, choices=Type.choices, default=Type.CHATBOT)
+    host = models.CharField(
+        "endpoint",
+        max_length=100,
+        validators=[names.validate_host],
+        help_text="Full URL to which messages are posted, such as http://bot:8080/dmr-api/messages.",
+    )
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
+    success_statuses = models.CharField(
+        max_length=100,
+        default="2xx",
+        validators=[names.validate_statuses],
+        help_text="Which answers mean that it has the message, such as 2xx or 2xx,300 "
+        "(a recipient built on Ruuter that returns nothing answers 300).",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ParticipantQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("name",), condition=Q(deleted_at=None), name="participant_name_is_unique"
+            ),
+        )
+        indexes = (
+            # directory.Directory.classifiers, and lists by type.
+            models.Index(fields=("type", "status"), name="participant_type_status"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_relay(self) -> bool:
+        return self.name == names.RELAY
+
+
+class ApiKey(models.Model):
+    """A credential of a participant. Only its SHA-256 is kept: the key itself is random, and shown once."""
+
+    participant = models.ForeignKey(Participant, on_delete=models.PROTECT, related_name="keys")
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    hint = models.CharField("begins with", max_length=4, editable=False)
+    note = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.hint}… of {self.participant}"
+
+    @property
+    def is_valid(self) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+
+class Room(models.Model):
+    """A named message room. Members may address one another; its policy holds for what they say."""
+
+    name = models.CharField(max_length=50, unique=True, validators=[names.validate_name])
+    description = models.CharField(max_length=200, blank=True)
+    payload_limit = models.PositiveIntegerField(
+        "payload limit (bytes)",
+        default=DEFAULT_PAYLOAD_LIMIT,
+        validators=[MinValueValidator(1), MaxValueValidator(16 * MEBIBYTE)],
+    )
+    time_to_live = models.PositiveIntegerField(
+        "time to live (s)",
+        default=DEFAULT_TIME_TO_LIVE,
+        validators=[MinValueValidator(1), MaxValueValidator(30 * DAY)],
+        help_text="How long an undelivered message is tried; a sender may ask for less by the TTL header.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    members: models.ManyToManyField[Participant, Membership] = models.ManyToManyField(
+        Participant, through="Membership", related_name="rooms"
+    )
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="memberships")
+    participant = models.ForeignKey(Participant, on_delete=models.CASCADE, related_name="memberships")
+    joined_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("room", "participant"), name="membership_is_unique"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.participant} in {self.room}"
+
+
+class RegistryVersion(models.Model):
+    """One row that counts the registry's changes, so that a cache knows by one cheap query whether it is stale."""
+
+    number = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class Change(models.Model):
+    """Who changed what, when: written in the transaction of the change itself."""
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)  # read by the admin's list, newest first
+    actor = models.CharField(max_length=150, help_text="A person, a key, or the system.")
+    action = models.CharField(max_length=50)
+    kind = models.CharField(max_length=50)
+    subject = models.CharField(max_length=100)
+    subject_id = models.CharField(max_length=40)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    reason = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (
+            # The history of one object.
+            models.Index(fields=("kind", "subject_id"), name="change_of_object"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject} by {self.actor}"

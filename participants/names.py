@@ -1,0 +1,61 @@
+"""What names, endpoints and success statuses may look like. Pure; used by models, API and admin alike."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+
+CLASSIFIER = "Classifier"  # means any active participant of that type
+DMR = "Dmr"  # the sender of what we say ourselves
+RESERVED = frozenset({CLASSIFIER, DMR})
+RELAY = "dmr-relay"  # our own entry in the registry
+NATIONAL = "national"  # the room that a participant joins on registration
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+_STATUS = re.compile(r"[1-5]xx|[1-5]\d\d")
+
+
+def validate_name(name: str) -> None:
+    """4 to 50 printable ASCII characters, not reserved. Raises ValidationError."""
+    if not 4 <= len(name) <= 50:
+        raise ValidationError(f"must have 4 to 50 characters, not {len(name)}")
+    if not _PRINTABLE.fullmatch(name):
+        raise ValidationError("must be printable ASCII, since it travels in HTTP headers")
+    if name != name.strip():
+        raise ValidationError("must not begin or end with a space, which HTTP headers drop")
+    if name in RESERVED:
+        raise ValidationError(f"{name} is reserved")
+
+
+def validate_host(host: str) -> None:
+    """A full http or https URL of 5 to 100 printable characters. Raises ValidationError."""
+    if not 5 <= len(host) <= 100:
+        raise ValidationError(f"must have 5 to 100 characters, not {len(host)}")
+    if not _PRINTABLE.fullmatch(host) or " " in host:
+        raise ValidationError("must be printable ASCII without spaces")
+    try:
+        parts = urlsplit(host)
+        port_is_good = parts.port is None or 0 < parts.port
+    except ValueError:
+        raise ValidationError("is not a URL such as http://bot:8080/dmr-api/messages") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_good:
+        raise ValidationError("must be a full http or https URL, such as http://bot:8080/dmr-api/messages")
+    if parts.username is not None or parts.password is not None:
+        raise ValidationError("must not hold a user name or password")
+    if parts.fragment:
+        raise ValidationError("must not hold a fragment (#…)")
+
+
+def validate_statuses(text: str) -> None:
+    """A list such as `2xx,300`. Raises ValidationError."""
+    for part in text.split(","):
+        if not _STATUS.fullmatch(part.strip()):
+            raise ValidationError(f"{part.strip()!r} is not a status such as 300 or 2xx")
+
+
+def is_success(status: int, statuses: str) -> bool:
+    """Does `status` stand in a list such as `2xx,300`?"""
+    written = str(status)
+    return any(part.strip() in {written, f"{written[0]}xx"} for part in statuses.split(","))

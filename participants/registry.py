@@ -1,0 +1,243 @@
+"""The registry's capabilities. Each is one transaction, leaves a Change, and counts for the very next request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput
+from participants import directory, history, keys, names
+from participants.models import ApiKey, Institution, Membership, Participant, Room
+
+Row = TypeVar("Row", Institution, Participant, Room)
+
+KEY_LENGTHS = (12, 50)  # of a key that staff choose themselves; the network's contract
+
+
+class NameTaken(Conflict):
+    code = "name-taken"
+    title = "The name is taken"
+
+
+class StillInUse(Conflict):
+    code = "still-in-use"
+    title = "Something still depends on it"
+
+
+class SuspendedByStaff(Forbidden):
+    code = "suspended"
+    title = "Suspended by staff"
+
+
+def check(row: Institution | Participant | Room) -> None:
+    """Raises InvalidInput, which names each bad field."""
+    try:
+        row.clean_fields()
+    except ValidationError as error:
+        errors = [
+            {"field": field, "detail": " ".join(messages)} for field, messages in error.message_dict.items()
+        ]
+        raise InvalidInput(
+            "; ".join(f"{each['field']} {each['detail']}" for each in errors), errors=errors
+        ) from None
+
+
+def add(row: Row, *, actor: str) -> Row:
+    """Saves a new institution or room. Raises InvalidInput, NameTaken."""
+    check(row)
+    with transaction.atomic():
+        _insert(row)
+        history.record("add", row, actor, after=history.facts(row))
+    return row
+
+
+def register(participant: Participant, *, actor: str, key: str | None = None) -> str:
+    """Saves a new participant, lets it into the room `national`, and returns its key in clear: the only time.
+
+    `key` is one that staff chose, of 12 to 50 printable ASCII characters. Raises InvalidInput, NameTaken.
+    """
+    check(participant)
+    with transaction.atomic():
+        _insert(participant)
+        national, _ = Room.objects.get_or_create(
+            name=names.NATIONAL, defaults={"description": "Everybody, from registration on."}
+        )
+        Membership.objects.create(room=national, participant=participant)
+        history.record("register", participant, actor, after=history.facts(participant))
+        _, clear = issue_key(participant, actor=actor, key=key)
+    return clear
+
+
+def update(row: Row, *, actor: str, reason: str = "") -> Row:
+    """Saves a changed institution, participant or room. Raises InvalidInput, NameTaken, Forbidden."""
+    check(row)
+    with transaction.atomic():
+        model: Any = type(row)
+        stored = model.objects.select_for_update().get(pk=row.pk)
+        before, after = history.facts(stored), history.facts(row)
+        if before == after:
+            return row
+        if isinstance(row, Participant) and names.RELAY in (stored.name, row.name) and _is_renamed(stored, row):
+            raise Forbidden(f"{names.RELAY} is this relay's own entry.")
+        try:
+            with transaction.atomic():
+                row.save()
+        except IntegrityError:
+            raise NameTaken(f"The name {row.name!r} is taken.") from None
+        history.record("change", row, actor, before=before, after=after, reason=reason)
+    return row
+
+
+def change_participant(participant: Participant, *, actor: str, key: str | None = None) -> None:
+    """Saves a changed participant, and gives it `key` as one more unless it has that already.
+
+    Raises InvalidInput, NameTaken, Forbidden, Conflict.
+    """
+    with transaction.atomic():
+        update(participant, actor=actor)
+        if key is not None and not participant.keys.valid().filter(digest=keys.digest(key)).exists():
+            issue_key(participant, actor=actor, key=key)
+
+
+def set_status(participants: Iterable[Participant], status: str, *, actor: str, reason: str = "") -> int:
+    """Gives each the status, which counts at once. Returns how many changed."""
+    changed = 0
+    with transaction.atomic():
+        ids = [participant.pk for participant in participants]
+        for stored in Participant.objects.present().select_for_update().filter(pk__in=ids).exclude(name=names.RELAY):
+            if stored.status == status:
+                continue
+            before = history.facts(stored)
+            stored.status = status
+            stored.save(update_fields=["status"])
+            history.record("change", stored, actor, before=before, after=history.facts(stored), reason=reason)
+            changed += 1
+    return changed
+
+
+def set_own_status(participant_id: int, status: str) -> Participant:
+    """What a participant says of itself: Active or Disabled. Raises InvalidInput, SuspendedByStaff."""
+    if status not in (Participant.Status.ACTIVE, Participant.Status.DISABLED):
+        raise InvalidInput(f'The state must be "Active" or "Disabled", not {status!r}.')
+    with transaction.atomic():
+        stored = Participant.objects.present().select_for_update().get(pk=participant_id)
+        if stored.status == Participant.Status.SUSPENDED:
+            raise SuspendedByStaff("Staff have suspended this participant; only they can lift it.")
+        set_status([stored], status, actor=f"participant {stored.name}")
+        stored.refresh_from_db()
+    return stored
+
+
+def remove_participant(participant: Participant, *, actor: str) -> None:
+    """Deletes it: its name is free, its keys are void, what is addressed to it becomes a dead letter."""
+    with transaction.atomic():
+        stored = Participant.objects.select_for_update().get(pk=participant.pk)
+        if stored.is_relay:
+            raise Forbidden(f"{names.RELAY} is this relay's own entry.")
+        if stored.deleted_at is not None:
+            return
+        before = history.facts(stored)
+        stored.status = Participant.Status.DELETED
+        stored.deleted_at = timezone.now()
+        stored.save(update_fields=["status", "deleted_at"])
+        stored.memberships.all().delete()
+        for key in stored.keys.filter(revoked_at=None):
+            revoke_key(key, actor=actor)
+        history.record("delete", stored, actor, before=before, after=history.facts(stored))
+
+
+def remove_institution(institution: Institution, *, actor: str) -> None:
+    """Deletes it. Raises StillInUse while it has participants."""
+    with transaction.atomic():
+        stored = Institution.objects.select_for_update().get(pk=institution.pk)
+        dependants = stored.participants.present().count()
+        if dependants:
+            raise StillInUse(f"{stored} still has {dependants} participant(s); delete or move them first.")
+        if stored.deleted_at is not None:
+            return
+        before = history.facts(stored)
+        stored.deleted_at = timezone.now()
+        stored.save(update_fields=["deleted_at"])
+        history.record("delete", stored, actor, before=before, after=history.facts(stored))
+
+
+def issue_key(
+    participant: Participant,
+    *,
+    actor: str,
+    key: str | None = None,
+    note: str = "",
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """One more key, beside those it has. Returns the row and the key in clear, which is not kept.
+
+    Raises InvalidInput (a chosen key of the wrong form), Conflict (one that is in use).
+    """
+    if key is not None and not (KEY_LENGTHS[0] <= len(key) <= KEY_LENGTHS[1] and key.isascii() and key.isprintable()):
+        detail = f"must have {KEY_LENGTHS[0]} to {KEY_LENGTHS[1]} printable ASCII characters"
+        raise InvalidInput(f"apiKey {detail}", errors=[{"field": "apiKey", "detail": detail}])
+    clear = keys.generate() if key is None else key
+    with transaction.atomic():
+        row = ApiKey(
+            participant=participant,
+            digest=keys.digest(clear),
+            hint=clear[:4],
+            note=note,
+            expires_at=expires_at,
+        )
+        try:
+            with transaction.atomic():
+                row.save(force_insert=True)
+        except IntegrityError:
+            raise Conflict("This key is in use; choose another, or none and get one made.") from None
+        history.record("issue key", row, actor, after=history.facts(row))
+    return row, clear
+
+
+def revoke_key(key: ApiKey, *, actor: str) -> bool:
+    """Makes the key void at once. False where it was already."""
+    with transaction.atomic():
+        now = timezone.now()
+        if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now):
+            return False
+        before = history.facts(key)
+        key.revoked_at = now
+        history.record("revoke key", key, actor, before=before, after=history.facts(key))
+    return True
+
+
+def ensure_own_entries() -> None:
+    """The room `national` and our own entry `dmr-relay`, whose endpoint follows DMR_PUBLIC_URL."""
+    with transaction.atomic():
+        Room.objects.get_or_create(
+            name=names.NATIONAL, defaults={"description": "Everybody, from registration on."}
+        )
+        host = directory.relay_host()
+        found = Participant.objects.present().filter(name=names.RELAY).first()
+        if found is None:
+            institution, _ = Institution.objects.present().get_or_create(name="Core")
+            found = Participant(institution=institution, name=names.RELAY, type=Participant.Type.DMR, host=host)
+            found.save()
+            history.record("register", found, history.SYSTEM, after=history.facts(found))
+        elif found.host != host:
+            before = history.facts(found)
+            found.host = host
+            found.save(update_fields=["host"])
+            history.record("change", found, history.SYSTEM, before=before, after=history.facts(found))
+
+
+def _is_renamed(stored: Participant, row: Participant) -> bool:
+    return (stored.name, stored.type, stored.status) != (row.name, row.type, row.status)
+
+
+def _insert(row: Institution | Participant | Room) -> None:
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        raise NameTaken(f"The name {row.name!r} is taken.") from None

@@ -1,0 +1,32 @@
+"""Rooms: who is in, and so who may speak to whom."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from participants import history
+from participants.models import Membership, Participant, Room
+
+
+def join(room: Room, participant: Participant, *, actor: str) -> bool:
+    """Lets it in. False where it was in already."""
+    with transaction.atomic():
+        membership, is_new = Membership.objects.get_or_create(room=room, participant=participant)
+        if is_new:
+            history.record("join", membership, actor, after=_said(membership))
+    return is_new
+
+
+def leave(room: Room, participant: Participant, *, actor: str) -> bool:
+    """Takes it out. False where it was not in."""
+    with transaction.atomic():
+        membership = Membership.objects.filter(room=room, participant=participant).first()
+        if membership is None:
+            return False
+        history.record("leave", membership, actor, before=_said(membership))
+        membership.delete()
+    return True
+
+
+def _said(membership: Membership) -> dict[str, str]:
+    return {"room": membership.room.name, "participant": membership.participant.name}

@@ -1,0 +1,1 @@
+"""MESSAGES: accepted, routed, delivered, or dead letters."""

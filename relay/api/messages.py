@@ -1,0 +1,121 @@
+"""The relay: `POST /messages` and `GET /messages/{message-id}`. Source: CONTRACTS.md, section 1."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from dmr_project.lib import body
+from dmr_project.lib.api import APIEndpoint
+from dmr_project.lib.errors import DomainError, NotFound
+from participants import directory
+from participants.authentication import ApiKeyAuthentication, IsParticipant
+from relay import accept, envelope, metrics
+from relay.models import Delivery, Message, State
+
+_HEADERS = [
+    OpenApiParameter("X-Sent-By", str, "header", required=True, description="The sender's name."),
+    OpenApiParameter("X-Send-To", str, "header", required=True, description="A participant's name, or Classifier."),
+    OpenApiParameter("X-Message-Id", str, "header", required=True, description="A UUID."),
+    OpenApiParameter("X-Message-Id-Ref", str, "header", description="The id of the message this one answers."),
+    OpenApiParameter("X-Model-Type", str, "header", description="Opaque to us."),
+    OpenApiParameter("TTL", int, "header", description="Seconds to try for; at most what the room allows."),
+]
+
+
+def moment(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC, with milliseconds."""
+    return at.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+
+
+class RelayEndpoint(APIEndpoint):
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (IsParticipant,)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, DomainError):
+            metrics.REFUSED.labels(code=exc.code).inc()
+        return super().handle_exception(exc)
+
+
+class Messages(RelayEndpoint):
+    @extend_schema(
+        parameters=_HEADERS,
+        request={"text/plain": bytes},
+        responses={
+            (202, "application/json"): {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("messageId", "acceptedAt", "expiresAt")},
+            }
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Accepts a message: 202 once it is stored. A repeat gets the first answer again."""
+        environ = request._request.META
+        headers = envelope.read(environ)
+        accept.authorise(request.user, headers.sent_by)
+        payload = body.read_whole(environ, directory.current().payload_limit(request.user))
+        accepted = accept.accept(request.user, headers, payload)
+        return Response(
+            {
+                "messageId": accepted.written_id,
+                "acceptedAt": moment(accepted.accepted_at),
+                "expiresAt": moment(accepted.expires_at),
+            },
+            status=202,
+        )
+
+
+class OneMessage(RelayEndpoint):
+    @extend_schema(responses={200: {"type": "object"}})
+    def get(self, request: Request, message_id: str) -> Response:
+        """What became of a message that the caller sent or received."""
+        parsed = envelope.parse_uuid(message_id)
+        found = find(request.user, parsed) if parsed else None
+        if found is None:
+            raise NotFound(f"There is no message {message_id!r} that you sent or received.")
+        return Response(status_shape(*found))
+
+
+def find(caller: Any, message_id: Any) -> tuple[Message, QuerySet[Delivery]] | None:
+    """The caller's own sent message with all its deliveries, else the newest it received with its own one."""
+    sent = Message.objects.sent_by_participant(caller.id, message_id)
+    if sent is not None:
+        return sent, sent.deliveries.order_by("id")
+    received = Message.objects.received_by(caller.id, message_id)
+    if received is not None:
+        return received, received.deliveries.filter(recipient_id=caller.id).order_by("id")
+    return None
+
+
+def status_shape(message: Message, deliveries: QuerySet[Delivery]) -> dict[str, Any]:
+    rows = list(deliveries)
+    return {
+        "messageId": message.written_id,
+        "state": overall_state([State(row.state) for row in rows]).value,
+        "acceptedAt": moment(message.accepted_at),
+        "expiresAt": moment(message.expires_at),
+        "deliveries": [
+            {
+                "recipient": row.recipient_name,
+                "state": row.state,
+                "attempts": row.attempts,
+                "nextAttemptAt": moment(row.due_at) if row.state == State.PENDING else None,
+                "deliveredAt": moment(row.delivered_at),
+                "lastStatus": row.last_status,
+                "lastError": row.last_error or None,
+            }
+            for row in rows
+        ],
+    }
+
+
+def overall_state(states: list[State]) -> State:
+    """Of a message: the least finished of its deliveries, then the worst."""
+    order = (State.DELIVERING, State.PENDING, State.DEAD, State.EXPIRED)
+    return next((state for state in order if state in states), State.DELIVERED)

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class Relay(AppConfig):
+    name = "relay"
+    verbose_name = "Relay"

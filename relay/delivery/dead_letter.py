@@ -1,0 +1,54 @@
+"""Dead letters: given another chance, or given up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from participants.models import DEFAULT_TIME_TO_LIVE
+from relay import error_messages, metrics
+from relay.delivery import wake
+from relay.models import Delivery, State
+from relay.querysets import DeliveryQuerySet
+
+DISCARDED = "discarded by staff"
+
+
+def requeue(deliveries: DeliveryQuerySet) -> int:
+    """Makes dead letters due now, with all their attempts and a new time to live. Returns how many.
+
+    Those whose recipient does not exist stay what they are.
+    """
+    now = timezone.now()
+    count = deliveries.filter(
+        state__in=(State.DEAD, State.EXPIRED), recipient__isnull=False, recipient__deleted_at=None
+    ).update(
+        state=State.PENDING,
+        due_at=now,
+        attempts=0,
+        expires_at=now + timedelta(seconds=DEFAULT_TIME_TO_LIVE),
+        ended_at=None,
+        discarded_at=None,
+    )
+    transaction.on_commit(wake.pump)
+    return count
+
+
+def discard(deliveries: DeliveryQuerySet) -> int:
+    """Gives up dead letters, and pending deliveries, whose senders are told. Returns how many."""
+    now = timezone.now()
+    with transaction.atomic():
+        count = deliveries.filter(state__in=(State.DEAD, State.EXPIRED), discarded_at=None).update(discarded_at=now)
+        pending = deliveries.filter(state=State.PENDING).select_related("message__sender").defer("message__payload")
+        for delivery in pending.select_for_update(of=("self",)):
+            changed = Delivery.objects.filter(pk=delivery.pk, state=State.PENDING).update(
+                state=State.DEAD, ended_at=now, discarded_at=now, last_error=DISCARDED, attempts=F("attempts")
+            )
+            if changed:
+                metrics.SETTLED.labels(state=State.DEAD.value).inc()
+                error_messages.tell_sender(delivery.message, 504, f"Not delivered: {DISCARDED}.")
+            count += changed
+    return count

@@ -1,0 +1,253 @@
+"""The pump: claim what is due, attempt many at once, settle in batches, until nothing is due.
+
+One engine a process: an event loop on a thread of its own with one long-lived HTTP session, and one thread
+for the database. A Celery task that wakes it (relay.tasks.pump) either becomes the pump or, while one is at
+work here, makes that one look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import aiohttp
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.utils import timezone
+
+from dmr_project.lib.http import AddressGuard, open_session
+from dmr_project.lib.log import event
+from relay.delivery import claim, settle, transport, wake
+from relay.delivery.claim import Claimed
+from relay.delivery.settle import Attempted
+from relay.models import State
+
+logger = logging.getLogger(__name__)
+
+MOST_IN_FLIGHT = 512
+# A recipient's attempts in flight: beyond BUSY no more are claimed, so there are at most BUSY + ROWS_OF_EACH - 1.
+BUSY = 9
+PUMP_SECONDS = 20.0
+LINGER = timedelta(seconds=6)  # a pump waits for what is due this soon; a little more than the sweep's period
+GATHER_SECONDS = 0.004  # outcomes that come this close together are settled together
+LOOK_AGAIN_SECONDS = 0.25  # while attempts are in flight and nothing wakes us
+HAND_BACK_SECONDS = 4.0  # for attempts in flight when the process is asked to stop
+
+Result = TypeVar("Result")
+
+
+class Engine:
+    """The delivery engine of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_pumping = False
+        self._is_wanted = False  # somebody woke us since the last claim
+        self._is_stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._database = ThreadPoolExecutor(1, thread_name_prefix="delivery-database")
+        self._session: aiohttp.ClientSession | None = None
+        self._woken: asyncio.Event | None = None
+        self._in_flight: dict[asyncio.Task[Attempted], Claimed] = {}
+        self._cursor = 0  # where the next claim begins its round of the recipients
+        self._claimed_at = timezone.now()
+
+    # -- from any thread --
+
+    def pump(self) -> bool:
+        """Works off what is due; returns when nothing is, or after PUMP_SECONDS.
+
+        True where more may be due (wake a successor). Where a pump is at work in this process already, that
+        one is made to look again, and this returns False at once.
+        """
+        wake.heard()
+        with self._lock:
+            if self._is_stopping:
+                return False
+            self._is_wanted = True
+            if self._is_pumping:
+                self._notify()
+                return False
+            self._is_pumping = True
+        return self._run(time.monotonic() + PUMP_SECONDS)
+
+    def stop(self) -> None:
+        """Claims nothing more, and hands back what does not end within HAND_BACK_SECONDS."""
+        with self._lock:
+            self._is_stopping = True
+            self._notify()
+
+    def _run(self, until: float) -> bool:
+        future: Future[bool] = asyncio.run_coroutine_threadsafe(self._work(until), self._running_loop())
+        return future.result()
+
+    def _notify(self) -> None:
+        if self._loop is not None and self._woken is not None:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="delivery", daemon=True).start()
+            self._woken = asyncio.Event()
+            self._loop = loop
+        return self._loop
+
+    # -- on the event loop --
+
+    async def _work(self, until: float) -> bool:
+        assert self._woken is not None
+        if self._session is None:
+            guard = AddressGuard(private_allowed=settings.ALLOW_PRIVATE_ENDPOINTS)
+            self._session = open_session(guard, connections=MOST_IN_FLIGHT, per_host=0)
+        try:
+            while True:
+                is_claiming = time.monotonic() < until and not self._is_stopping
+                if is_claiming:
+                    await self._claim_and_start()
+                if self._is_stopping and self._in_flight:
+                    await self._hand_back()
+                elif self._in_flight:
+                    await self._settle_some()
+                elif not is_claiming:
+                    self._end_pumping()
+                    return not self._is_stopping
+                elif not await self._wait_for_what_is_due(until) and self._end_pumping(unless_wanted=True):
+                    return False
+        except (OperationalError, InterfaceError) as error:
+            # The database went away. The sweep wakes us when it is back.
+            event(logger, "pump_lost_database", logging.WARNING, error=type(error).__name__)
+            self._give_up()
+            return False
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _end_pumping(self, *, unless_wanted: bool = False) -> bool:
+        """Stops being the pump. `unless_wanted`: not if somebody woke us since the last claim, in the same breath."""
+        with self._lock:
+            if unless_wanted and self._is_wanted:
+                return False
+            self._is_pumping = False
+            return True
+
+    def _give_up(self) -> None:
+        """Leaves what is in flight to whoever comes after the leases' end."""
+        for task in self._in_flight:
+            task.cancel()
+        self._in_flight.clear()
+        self._end_pumping()
+
+    async def _claim_and_start(self) -> None:
+        room = MOST_IN_FLIGHT - len(self._in_flight)
+        if room <= 0:
+            return
+        with self._lock:
+            self._is_wanted = False
+        assert self._woken is not None
+        self._woken.clear()
+        load = Counter(each.recipient_id for each in self._in_flight.values())
+        busy = [recipient for recipient, count in load.items() if count > BUSY - 1]
+        self._claimed_at = timezone.now()
+        claimed = await self._in_database(lambda: claim.claim(room, busy, self._cursor))
+        if claimed:
+            self._cursor = max(each.recipient_id for each in claimed) if len(claimed) >= room else 0
+        for each in claimed:
+            if each.recipient_is_gone:
+                await self._end(each, State.DEAD, settle.RECIPIENT_GONE, 404)
+            elif each.expires_at <= self._claimed_at:
+                await self._end(each, State.EXPIRED, settle.EXPIRED_WHILE_WAITING, 504)
+            else:
+                self._in_flight[asyncio.ensure_future(self._attempt(each))] = each
+
+    async def _attempt(self, claimed: Claimed) -> Attempted:
+        assert self._session is not None
+        outcome = await transport.attempt(self._session, claimed)
+        return Attempted(claimed, outcome, timezone.now())
+
+    async def _end(self, claimed: Claimed, state: State, reason: str, status: int) -> None:
+        now = timezone.now()
+        await self._in_database(lambda: settle.end_unattempted(claimed, state, reason, status, now))
+
+    async def _settle_some(self) -> None:
+        """Waits for the first outcome (or a wake-up), and settles all that are there."""
+        assert self._woken is not None
+        woken = asyncio.ensure_future(self._woken.wait())
+        try:
+            done, _ = await asyncio.wait(
+                {woken, *self._in_flight}, timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done - {woken} and woken not in done:
+                await asyncio.wait(set(self._in_flight), timeout=GATHER_SECONDS)
+        finally:
+            woken.cancel()
+        await self._settle_done()
+
+    async def _settle_done(self) -> None:
+        ended = [task for task in self._in_flight if task.done()]
+        if not ended:
+            return
+        attempted = [task.result() for task in ended]
+        await self._in_database(lambda: settle.settle(attempted))
+        for task in ended:
+            del self._in_flight[task]
+
+    async def _wait_for_what_is_due(self, until: float) -> bool:
+        """True where something becomes due soon, after waiting for it (or for a wake-up)."""
+        assert self._woken is not None
+        claimed_at = self._claimed_at
+        with self._lock:
+            if self._is_wanted:
+                return True
+        due_at: datetime | None = await self._in_database(lambda: claim.next_due(claimed_at, LINGER))
+        if due_at is None:
+            return False
+        pause = (due_at - timezone.now()).total_seconds()
+        try:
+            await asyncio.wait_for(self._woken.wait(), max(0.0, min(pause, until - time.monotonic())))
+        except (asyncio.TimeoutError, TimeoutError):
+            pass  # the time has come
+        return True
+
+    async def _hand_back(self) -> None:
+        """The process ends: gives attempts in flight a little time, then returns the rest to others."""
+        await asyncio.wait(set(self._in_flight), timeout=HAND_BACK_SECONDS)
+        await self._settle_done()
+        left = list(self._in_flight.values())
+        for task in self._in_flight:
+            task.cancel()
+        self._in_flight.clear()
+        if left:
+            await self._in_database(lambda: claim.hand_back(left))
+            event(logger, "deliveries_handed_back", count=len(left))
+
+    async def _in_database(self, work: Callable[[], Result]) -> Result:
+        def fresh() -> Result:
+            close_old_connections()
+            try:
+                return work()
+            except (OperationalError, InterfaceError):
+                connection.close()
+                raise
+
+        return await asyncio.get_running_loop().run_in_executor(self._database, fresh)
+
+
+_engine: Engine | None = None
+_making = threading.Lock()
+
+
+def engine() -> Engine:
+    """The engine of this process, made when first asked for."""
+    global _engine
+    with _making:
+        if _engine is None:
+            _engine = Engine()
+        return _engine

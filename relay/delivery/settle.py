@@ -1,0 +1,135 @@
+"""Settling attempts: many outcomes in one transaction, each guarded by its lease."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from dmr_project.lib.log import event
+from relay import error_messages, metrics
+from relay.delivery import retry
+from relay.delivery.claim import Claimed
+from relay.delivery.retry import Outcome, Verdict
+from relay.models import Attempt, Delivery, Message, State
+
+logger = logging.getLogger(__name__)
+
+EXPIRED_WHILE_WAITING = "its time to live ended before it could be delivered"
+RECIPIENT_GONE = "the recipient has left the network"
+
+
+@dataclass(frozen=True)
+class Attempted:
+    """A claim, and what came of it."""
+
+    claimed: Claimed
+    outcome: Outcome
+    ended_at: datetime
+
+
+def settle(attempted: Collection[Attempted]) -> None:
+    """Writes down what came of the attempts. One whose lease has passed to somebody else is left to them."""
+    succeeded = [each for each in attempted if each.outcome.is_success]
+    with transaction.atomic():
+        _settle_delivered(succeeded)
+        for each in attempted:
+            if not each.outcome.is_success:
+                _settle_failed(each)
+    for each in attempted:
+        metrics.ATTEMPTS.labels(result="success" if each.outcome.is_success else "failure").inc()
+        if each.outcome.is_success:
+            metrics.LATENCY.observe(max(0.0, (each.ended_at - each.claimed.accepted_at).total_seconds()))
+            metrics.SETTLED.labels(state=State.DELIVERED.value).inc()
+
+
+def _settle_delivered(attempted: Iterable[Attempted]) -> None:
+    groups: dict[tuple[int, int | None], list[int]] = defaultdict(list)
+    ended_at: datetime | None = None
+    for each in attempted:
+        groups[each.claimed.token, each.outcome.status].append(each.claimed.id)
+        ended_at = max(ended_at, each.ended_at) if ended_at else each.ended_at
+    for (token, status), ids in groups.items():
+        Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING).update(
+            state=State.DELIVERED,
+            delivered_at=ended_at,
+            ended_at=ended_at,
+            last_status=status,
+            last_error="",
+            lease_until=None,
+            lease_token=None,
+        )
+
+
+def _settle_failed(each: Attempted) -> None:
+    claimed, outcome = each.claimed, each.outcome
+    verdict = retry.decide(
+        outcome, attempts=claimed.attempts, ended_at=each.ended_at, expires_at=claimed.expires_at
+    )
+    if not _end_lease(claimed, verdict, each):
+        return
+    Attempt.objects.create(
+        delivery_id=claimed.id,
+        number=claimed.attempts,
+        at=each.ended_at,
+        seconds=outcome.seconds,
+        status=outcome.status,
+        error=outcome.error[:255],
+    )
+    if verdict.state is not State.PENDING:
+        _tell(claimed, verdict, retry.status_for_sender(outcome.status))
+
+
+def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
+    is_over = verdict.state is not State.PENDING
+    changed = Delivery.objects.filter(
+        id=claimed.id, lease_token=claimed.token, state=State.DELIVERING
+    ).update(
+        state=verdict.state,
+        due_at=verdict.due_at or each.ended_at,
+        ended_at=each.ended_at if is_over else None,
+        last_status=each.outcome.status,
+        last_error=(verdict.reason or each.outcome.error)[:255],
+        lease_until=None,
+        lease_token=None,
+    )
+    return bool(changed)
+
+
+def end_unattempted(claimed: Claimed, state: State, reason: str, status: int, at: datetime) -> None:
+    """Ends a claimed delivery without an attempt, and tells the sender."""
+    with transaction.atomic():
+        changed = Delivery.objects.filter(
+            id=claimed.id, lease_token=claimed.token, state=State.DELIVERING
+        ).update(
+            state=state,
+            ended_at=at,
+            attempts=claimed.attempts - 1,
+            last_error=reason,
+            lease_until=None,
+            lease_token=None,
+        )
+        if changed:
+            _tell(claimed, Verdict(state, reason=reason), status)
+
+
+def expire(delivery: Delivery, at: datetime) -> None:
+    """Ends a pending delivery whose time to live is over, and tells the sender. Call it in a transaction."""
+    reason = f"{delivery.last_error}; {EXPIRED_WHILE_WAITING}" if delivery.last_error else EXPIRED_WHILE_WAITING
+    changed = Delivery.objects.filter(id=delivery.pk, state=State.PENDING).update(
+        state=State.EXPIRED, ended_at=at, last_error=reason[:255]
+    )
+    if changed:
+        metrics.SETTLED.labels(state=State.EXPIRED.value).inc()
+        error_messages.tell_sender(delivery.message, retry.status_for_sender(delivery.last_status), reason)
+
+
+def _tell(claimed: Claimed, verdict: Verdict, status: int) -> None:
+    message = Message.objects.select_related("sender").get(pk=claimed.message_pk)
+    metrics.SETTLED.labels(state=verdict.state.value).inc()
+    event(logger, "delivery_failed", delivery=claimed.id, state=verdict.state.value, status=status)
+    error_messages.tell_sender(message, status, f"Not delivered: {verdict.reason}.")

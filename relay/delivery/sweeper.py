@@ -1,0 +1,63 @@
+"""The net beneath: leases that ran out, and messages held beyond their time to live. Run by beat every 5 s."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from dmr_project.lib.log import event
+from relay import metrics
+from relay.delivery import settle
+from relay.models import Delivery, State
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+MOST_BATCHES = 20  # a sweep; the next one goes on
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found."""
+
+    returned: int
+    expired: int
+
+
+def sweep() -> Swept:
+    """Returns lost leases, ends what has expired. Harmless when two run at once."""
+    swept = Swept(returned=return_lost_leases(), expired=expire_held())
+    if swept.returned or swept.expired:
+        event(logger, "swept", returned=swept.returned, expired=swept.expired)
+    return swept
+
+
+def return_lost_leases() -> int:
+    """What a dead worker had claimed is due again at once; its attempt stays counted."""
+    now = timezone.now()
+    returned = Delivery.objects.filter(state=State.DELIVERING, lease_until__lt=now).update(
+        state=State.PENDING, due_at=now, lease_until=None, lease_token=None
+    )
+    metrics.LEASES_LOST.inc(returned)
+    return returned
+
+
+def expire_held() -> int:
+    """Ends pending deliveries whose time to live is over, in batches, and tells their senders."""
+    total = 0
+    for _ in range(MOST_BATCHES):
+        with transaction.atomic():
+            now = timezone.now()
+            rows = Delivery.objects.filter(state=State.PENDING, expires_at__lte=now).order_by("expires_at")
+            if connection.features.has_select_for_update_skip_locked:
+                rows = rows.select_for_update(skip_locked=True, of=("self",))
+            batch = list(rows.select_related("message__sender").defer("message__payload")[:BATCH])
+            for delivery in batch:
+                settle.expire(delivery, now)
+        total += len(batch)
+        if len(batch) < BATCH:
+            break
+    return total

@@ -1,0 +1,88 @@
+"""HTTP to a recipient, and its answer as an Outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from dmr_project.lib import http
+from participants.names import is_success
+from relay.delivery.claim import Claimed
+from relay.delivery.retry import Outcome
+
+
+def headers_of(claimed: Claimed) -> dict[str, str]:
+    """The routing headers as the sender wrote them; those it left out stay out."""
+    headers = {
+        "X-Sent-By": claimed.sent_by,
+        "X-Send-To": claimed.send_to,
+        "X-Message-Id": claimed.written_id,
+        "Content-Type": claimed.content_type,
+    }
+    if claimed.written_ref:
+        headers["X-Message-Id-Ref"] = claimed.written_ref
+    if claimed.model_type:
+        headers["X-Model-Type"] = claimed.model_type
+    return headers
+
+
+async def attempt(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
+    """One attempt. Whatever goes wrong on the way is an Outcome, never an exception but cancellation."""
+    began = time.monotonic()
+    try:
+        answer = await http.post(session, claimed.host, claimed.payload, headers_of(claimed))
+    except http.AddressRefused as refused:
+        return _failure(began, str(refused))
+    except (asyncio.TimeoutError, TimeoutError) as late:
+        is_connecting = isinstance(late, aiohttp.ConnectionTimeoutError)
+        limit = http.CONNECT_SECONDS if is_connecting else http.TOTAL_SECONDS
+        return _failure(began, f"{'no connection' if is_connecting else 'no answer'} within {limit:.0f} s")
+    except aiohttp.InvalidURL:
+        return _failure(began, "the endpoint is not a URL")
+    except aiohttp.ClientConnectorDNSError:
+        return _failure(began, "the endpoint's host name cannot be resolved")
+    except aiohttp.ClientConnectorCertificateError:
+        return _failure(began, "the endpoint's certificate is not valid")
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return _failure(began, _connection_error(error))
+    seconds = time.monotonic() - began
+    if is_success(answer.status, claimed.success_statuses):
+        return Outcome(True, answer.status, "", seconds)
+    return Outcome(
+        False,
+        answer.status,
+        f"the recipient answered {answer.status}",
+        seconds,
+        retry_after=parse_retry_after(answer.headers.get("retry-after", ""), datetime.now(timezone.utc)),
+    )
+
+
+def _failure(began: float, error: str) -> Outcome:
+    return Outcome(False, None, error, time.monotonic() - began)
+
+
+def _connection_error(error: Exception) -> str:
+    cause = getattr(error, "os_error", None) or error
+    if isinstance(cause, ConnectionRefusedError):
+        return "the recipient refused the connection"
+    if isinstance(cause, (ConnectionResetError, aiohttp.ServerDisconnectedError)):
+        return "the recipient broke the connection"
+    return f"the connection failed ({type(cause).__name__})"
+
+
+def parse_retry_after(value: str, now: datetime) -> float | None:
+    """Seconds from now, out of a Retry-After header (a number of seconds, or an HTTP date); None where it is neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:12]), 10**9))
+    try:
+        at = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=timezone.utc)
+    return max(0.0, (at - now).total_seconds())

@@ -1,0 +1,17 @@
+"""The relay's metrics; explained in docs/metrics.md. They add up over processes."""
+
+from prometheus_client import Counter, Histogram
+
+ACCEPTED = Counter("dmr_messages_accepted_total", "Messages stored and answered with 202, repeats not counted.")
+REPEATED = Counter("dmr_messages_repeated_total", "Repeats of an accepted message, given the first answer.")
+REFUSED = Counter("dmr_messages_refused_total", "Messages not accepted, by problem code.", ["code"])
+ATTEMPTS = Counter("dmr_delivery_attempts_total", "Attempts at a delivery, by result.", ["result"])
+SETTLED = Counter("dmr_deliveries_settled_total", "Deliveries that ended, by state.", ["state"])
+ERRORS_SENT = Counter("dmr_error_messages_total", "Error messages to senders.")
+LATENCY = Histogram(
+    "dmr_delivery_latency_seconds",
+    "From accepting a message to its recipient's answer.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400),
+)
+WAKES = Counter("dmr_wakes_total", "Wake-ups of a pump, by result.", ["result"])
+LEASES_LOST = Counter("dmr_leases_lost_total", "Claims whose lease ran out: a worker died or hung.")

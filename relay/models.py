@@ -1,0 +1,135 @@
+"""Messages and their deliveries: the payload is written once, the row that changes is narrow."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+
+from participants.models import Participant, Room
+from relay.querysets import DeliveryQuerySet, MessageQuerySet
+
+ERROR_TYPE = "application/vnd.dmr.error+json"
+
+
+class State(models.TextChoices):
+    PENDING = "pending"  # due at due_at
+    DELIVERING = "delivering"  # claimed by a pump until lease_until
+    DELIVERED = "delivered"
+    EXPIRED = "expired"  # its time to live ended first
+    DEAD = "dead"  # a dead letter: not tried again by itself
+
+
+FINAL = (State.DELIVERED, State.EXPIRED, State.DEAD)
+
+
+class Message(models.Model):
+    """An opaque payload with routing headers; immutable once accepted."""
+
+    sender = models.ForeignKey(Participant, on_delete=models.PROTECT, related_name="sent_messages")
+    message_id = models.UUIDField()  # as compared
+    written_id = models.CharField(max_length=50)  # as the sender wrote it, and as it is forwarded
+    written_ref = models.CharField("reference", max_length=255, blank=True)
+    sent_by = models.CharField(max_length=50)  # the sender's name, or Classifier, or Dmr
+    send_to = models.CharField(max_length=255)  # as the sender wrote it
+    model_type = models.CharField(max_length=255, blank=True)
+    content_type = models.CharField(max_length=255)
+    room = models.ForeignKey(Room, on_delete=models.SET_NULL, null=True, related_name="messages")
+    payload = models.BinaryField()
+    payload_size = models.PositiveIntegerField()
+    digest = models.CharField(max_length=64)  # SHA-256 of all that makes a repeat the same message
+    accepted_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints = (
+            # accept.accept: the same id of the same sender is accepted once.
+            models.UniqueConstraint(fields=("sender", "message_id"), name="message_id_is_unique_per_sender"),
+        )
+        indexes = (
+            # MessageQuerySet.received_by.
+            models.Index(fields=("message_id",), name="message_by_id"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.written_id} from {self.sent_by}"
+
+    @property
+    def is_error(self) -> bool:
+        """Does it say that another message failed? Then nothing is said of its own failure."""
+        return self.model_type.split(";")[0].strip().lower() == ERROR_TYPE
+
+
+class Delivery(models.Model):
+    """One message on its way to one recipient."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="deliveries")
+    # None where the name addressed is nobody's.
+    recipient = models.ForeignKey(Participant, on_delete=models.PROTECT, null=True, related_name="deliveries")
+    recipient_name = models.CharField(max_length=255)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
+    due_at = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    lease_token = models.BigIntegerField(null=True)  # which claim holds it
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField()
+    delivered_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    last_status = models.PositiveSmallIntegerField(null=True)
+    last_error = models.CharField(max_length=255, blank=True)
+    discarded_at = models.DateTimeField(null=True)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = (
+            models.CheckConstraint(
+                condition=~Q(state="delivering") | Q(lease_until__isnull=False, lease_token__isnull=False),
+                name="delivering_has_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=("pending", "delivering")) | Q(recipient__isnull=False),
+                name="what_is_under_way_has_a_recipient",
+            ),
+        )
+        indexes = (
+            # delivery.claim: what is due, recipient by recipient.
+            models.Index(
+                fields=("recipient", "due_at", "id"), condition=Q(state="pending"), name="delivery_due"
+            ),
+            # delivery.claim.next_due.
+            models.Index(fields=("due_at",), condition=Q(state="pending"), name="delivery_next_due"),
+            # delivery.sweeper: leases that have run out.
+            models.Index(fields=("lease_until",), condition=Q(state="delivering"), name="delivery_lease"),
+            # delivery.sweeper: held too long.
+            models.Index(fields=("expires_at",), condition=Q(state="pending"), name="delivery_expiry"),
+            # The admin's list of open dead letters.
+            models.Index(
+                F("id").desc(),
+                condition=Q(state__in=("dead", "expired"), discarded_at=None),
+                name="delivery_dead_letters",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.message_id} to {self.recipient_name}"
+
+
+class Attempt(models.Model):
+    """One failed attempt at a delivery. Successes have no row: the delivery says all there is to say."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="history")
+    number = models.PositiveSmallIntegerField()
+    at = models.DateTimeField()
+    seconds = models.FloatField()
+    status = models.PositiveSmallIntegerField(null=True)
+    error = models.CharField(max_length=255)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}: {self.error}"

@@ -1,0 +1,26 @@
+"""Questions over many messages and deliveries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from relay.models import Delivery, Message
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def sent_by_participant(self, participant_id: int, message_id: UUID) -> Message | None:
+        return self.filter(sender_id=participant_id, message_id=message_id).first()
+
+    def received_by(self, participant_id: int, message_id: UUID) -> Message | None:
+        """The newest with that id that is, or was, on its way to the participant."""
+        return self.filter(message_id=message_id, deliveries__recipient_id=participant_id).order_by("-id").first()
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def dead_letters(self) -> DeliveryQuerySet:
+        """All that will not be tried again by itself, and that nobody has discarded."""
+        return self.filter(state__in=("dead", "expired"), discarded_at=None)

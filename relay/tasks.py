@@ -1,0 +1,31 @@
+"""The relay's Celery tasks: thin, named, short."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task, signals
+
+from dmr_project.lib import queues
+from relay.delivery import sweeper, wake
+from relay.delivery.engine import engine
+
+
+@shared_task(name="relay.pump", queue=queues.DELIVERY, expires=30, time_limit=60)
+def pump() -> None:
+    """Delivers what is due; see relay.delivery.engine."""
+    if engine().pump():
+        wake.pump()
+
+
+@shared_task(name="relay.sweep", queue=queues.MAINTENANCE, time_limit=60)
+def sweep() -> None:
+    """Returns lost leases, ends what has expired, and wakes a pump for whatever is due."""
+    sweeper.sweep()
+    wake.pump()
+
+
+@signals.worker_shutting_down.connect
+def hand_back(**_: Any) -> None:
+    """The worker is asked to stop: it claims nothing more and returns what it cannot end."""
+    engine().stop()
