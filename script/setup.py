@@ -211,9 +211,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        sys.exit(
-            f"Setting up failed: {error}: make sure that {ROOT} can be written and has room, and try again."
-        )
+        sys.exit(f"Setting up failed: {error}: make sure that {ROOT} can be written and has room, and try again.")
     signal.signal(signal.SIGTERM, before)
     os.chdir(ROOT)
     # exec, so that a signal reaches the program itself.

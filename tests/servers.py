@@ -52,7 +52,8 @@ def running(*kinds: str) -> Iterator[dict[str, str]]:
         text=True,
         start_new_session=True,
     )
-    assert keeper.stdin is not None and keeper.stdout is not None
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
     try:
         answer = json.loads(keeper.stdout.readline() or '{"error": "the keeper of the test servers died"}')
         if "error" in answer:

@@ -33,7 +33,8 @@ with running("postgres", "redis") as urls:
 
 def is_open(url: str) -> bool:
     address = urlsplit(url)
-    assert address.hostname and address.port
+    assert address.hostname
+    assert address.port
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((address.hostname, address.port)) == 0

@@ -253,7 +253,8 @@ def test_a_folder_that_cannot_be_written_is_named(open_folder: Path) -> None:
 @pytest.fixture
 def setup(ready: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("setup_of_project", ready / "script" / "setup.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
