@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
 
 from celery import Celery, signals
+from celery.platforms import SecurityWarning
 from django.conf import settings
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from dmr_project.lib import queues
 from dmr_project.processes import die_with_parent
 
 app = Celery("dmr")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue(name) for name in queues.ALL]
+app.conf.task_queues = [Queue(name, Exchange(name), routing_key=name) for name in queues.ALL]
 app.autodiscover_tasks()
 
 if not settings.REDIS_URL:
     from dmr_project import embedded_broker
 
     embedded_broker.install()
+
+
+if not settings.IS_PRODUCTION:
+    # In a container of a developer root is usual; a deployment is told.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 @signals.setup_logging.connect

@@ -10,7 +10,8 @@ import json
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions, status
 from rest_framework.request import Request
@@ -74,6 +75,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         headers.update(error.headers)
     elif isinstance(error, Http404):
         said = problem(404, "There is no such thing here.")
+    elif isinstance(error, RequestDataTooBig):
+        said = problem(413, f"The body may have at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes here.")
     elif isinstance(error, PermissionDenied):
         said = problem(403, "This credential may not do that.")
     elif isinstance(error, exceptions.APIException):

@@ -11,10 +11,7 @@ from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from dmr_project.lib import body
 from dmr_project.lib.errors import InvalidInput
-
-JSON_LIMIT_BYTES = 1024 * 1024
 
 
 class OneRenderer(BaseContentNegotiation):
@@ -30,18 +27,18 @@ class OneRenderer(BaseContentNegotiation):
 
 
 class StrictJSONParser(JSONParser):
-    """JSON of at most JSON_LIMIT_BYTES whatever its content type says, and each error in one sentence."""
+    """JSON whatever its content type says, and each error in one sentence.
+
+    Its size is limited by settings.DATA_UPLOAD_MAX_MEMORY_SIZE.
+    """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        environ = parser_context["request"]._request.META
-        raw = body.read_whole(environ, JSON_LIMIT_BYTES) if "wsgi.input" in environ else stream.read()
         try:
-            value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+            return json.loads(stream.read().decode("utf-8"), parse_constant=_refuse_constant)
         except UnicodeDecodeError:
             raise InvalidInput("The body is not UTF-8.") from None
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"The body is not JSON: {error}.") from None
-        return value
 
 
 def _refuse_constant(name: str) -> Any:
