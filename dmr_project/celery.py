@@ -9,7 +9,6 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
 
 from celery import Celery, signals
-from celery.platforms import SecurityWarning
 from django.conf import settings
 from kombu import Exchange, Queue
 
@@ -29,7 +28,7 @@ if not settings.REDIS_URL:
 
 if not settings.IS_PRODUCTION:
     # In a container of a developer root is usual; a deployment is told.
-    warnings.filterwarnings("ignore", category=SecurityWarning)
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser")
 
 
 @signals.setup_logging.connect

@@ -36,17 +36,17 @@ class Channel(filesystem.Channel):
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
         return [routing_key]
 
-    def _put(self, queue: str, payload: Any, **_: Any) -> None:
+    def _put(self, queue: str, message: Any, **_: Any) -> None:  # type: ignore[override]
         folder = make_folders()
         if self._size(queue) >= MOST_WAITING:
             return
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex}"
         aside = folder / f"{name}.tmp"
         with contextlib.suppress(FileNotFoundError):  # the folder went between two lines: a lost wake-up
-            aside.write_text(json.dumps(payload), encoding="utf-8")
+            aside.write_text(json.dumps(message), encoding="utf-8")
             aside.rename(folder / f"{name}.{queue}.msg")
 
-    def _get(self, queue: str) -> Any:
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
         for path in sorted(make_folders().glob(f"*.{queue}.msg")):
             taken = path.with_suffix(".taken")
             try:

@@ -40,7 +40,9 @@ def main() -> int:
     prepare_database(is_production=settings.IS_PRODUCTION)
     login = prepare_staff()
     supervisor = Supervisor(children(settings.HOST, settings.PORT))
-    threading.Thread(target=announce, args=(settings.HOST, settings.PORT, settings.PUBLIC_URL, login), daemon=True).start()
+    threading.Thread(
+        target=announce, args=(settings.HOST, settings.PORT, settings.PUBLIC_URL, login), daemon=True
+    ).start()
     return supervisor.run()
 
 

@@ -4,3 +4,6 @@ from django.apps import AppConfig
 class Participants(AppConfig):
     name = "participants"
     verbose_name = "Registry"
+
+    def ready(self) -> None:
+        from participants.api import schema  # noqa: F401 -- registers itself with drf-spectacular

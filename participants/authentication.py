@@ -43,6 +43,13 @@ class ApiKeyAuthentication(BaseAuthentication):
         return 'ApiKey realm="DMR"'
 
 
+def caller(request: Request) -> Entry:
+    """The participant that is calling, behind IsParticipant."""
+    user: Any = request.user
+    assert isinstance(user, Entry)
+    return user
+
+
 class IsParticipant(BasePermission):
     message = "This needs a participant's key; the one in X-Api-Key is of another kind."
 

@@ -34,7 +34,7 @@ def record(
     after: dict[str, Any] | None = None,
     reason: str = "",
 ) -> None:
-    """Writes the Change (only what differs) and counts the registry's version up. Call it in the change's transaction."""
+    """Writes the Change (only what differs) and counts the registry's version up, in the change's transaction."""
     before, after = before or {}, after or {}
     if before and after:
         differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}

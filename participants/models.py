@@ -106,6 +106,11 @@ class Participant(models.Model):
         return self.name
 
     @property
+    def is_reachable(self) -> bool:
+        """Are messages to it tried now? Otherwise they are held (or, once it is deleted, dead letters)."""
+        return self.status == self.Status.ACTIVE
+
+    @property
     def is_relay(self) -> bool:
         return self.name == names.RELAY
 
@@ -171,9 +176,7 @@ class Membership(models.Model):
     joined_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = (
-            models.UniqueConstraint(fields=("room", "participant"), name="membership_is_unique"),
-        )
+        constraints = (models.UniqueConstraint(fields=("room", "participant"), name="membership_is_unique"),)
 
     def __str__(self) -> str:
         return f"{self.participant} in {self.room}"

@@ -37,7 +37,7 @@ def validate_host(host: str) -> None:
         raise ValidationError("must be printable ASCII without spaces")
     try:
         parts = urlsplit(host)
-        port_is_good = parts.port is None or 0 < parts.port
+        port_is_good = parts.port is None or parts.port > 0
     except ValueError:
         raise ValidationError("is not a URL such as http://bot:8080/dmr-api/messages") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_good:

@@ -39,12 +39,8 @@ def check(row: Institution | Participant | Room) -> None:
     try:
         row.clean_fields()
     except ValidationError as error:
-        errors = [
-            {"field": field, "detail": " ".join(messages)} for field, messages in error.message_dict.items()
-        ]
-        raise InvalidInput(
-            "; ".join(f"{each['field']} {each['detail']}" for each in errors), errors=errors
-        ) from None
+        errors = [{"field": field, "detail": " ".join(messages)} for field, messages in error.message_dict.items()]
+        raise InvalidInput("; ".join(f"{each['field']} {each['detail']}" for each in errors), errors=errors) from None
 
 
 def add(row: Row, *, actor: str) -> Row:
@@ -214,9 +210,7 @@ def revoke_key(key: ApiKey, *, actor: str) -> bool:
 def ensure_own_entries() -> None:
     """The room `national` and our own entry `dmr-relay`, whose endpoint follows DMR_PUBLIC_URL."""
     with transaction.atomic():
-        Room.objects.get_or_create(
-            name=names.NATIONAL, defaults={"description": "Everybody, from registration on."}
-        )
+        Room.objects.get_or_create(name=names.NATIONAL, defaults={"description": "Everybody, from registration on."})
         host = directory.relay_host()
         found = Participant.objects.present().filter(name=names.RELAY).first()
         if found is None:

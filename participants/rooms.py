@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from participants import history
+from dmr_project.lib.errors import Forbidden
+from participants import history, names
 from participants.models import Membership, Participant, Room
 
 
@@ -26,6 +27,15 @@ def leave(room: Room, participant: Participant, *, actor: str) -> bool:
         history.record("leave", membership, actor, before=_said(membership))
         membership.delete()
     return True
+
+
+def close(room: Room, *, actor: str) -> None:
+    """Deletes it; who shares no other room may no longer speak. Raises Forbidden for `national`."""
+    if room.name == names.NATIONAL:
+        raise Forbidden("Everybody joins national on registration; it cannot be deleted.")
+    with transaction.atomic():
+        history.record("delete", room, actor, before=history.facts(room))
+        room.delete()
 
 
 def _said(membership: Membership) -> dict[str, str]:

@@ -63,9 +63,7 @@ def accept(sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
     authorise(sender, envelope.sent_by)
     found = route(directory.current(), sender, envelope.send_to)
     if isinstance(found, Route) and len(payload) > found.policy.payload_limit:
-        raise PayloadTooLarge(
-            f"The payload has {len(payload)} bytes; the room allows {found.policy.payload_limit}."
-        )
+        raise PayloadTooLarge(f"The payload has {len(payload)} bytes; the room allows {found.policy.payload_limit}.")
     now = timezone.now()
     message = Message(
         sender_id=sender.id,

@@ -1,4 +1,4 @@
-"""Telling a sender that its message was not delivered: itself a message, from Dmr. Source: CONTRACTS.md, section 1."""
+"""Telling a sender that its message was not delivered: a message from Dmr. Source: CONTRACTS.md, section 1."""
 
 from __future__ import annotations
 

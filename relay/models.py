@@ -97,9 +97,7 @@ class Delivery(models.Model):
         )
         indexes = (
             # delivery.claim: what is due, recipient by recipient.
-            models.Index(
-                fields=("recipient", "due_at", "id"), condition=Q(state="pending"), name="delivery_due"
-            ),
+            models.Index(fields=("recipient", "due_at", "id"), condition=Q(state="pending"), name="delivery_due"),
             # delivery.claim.next_due.
             models.Index(fields=("due_at",), condition=Q(state="pending"), name="delivery_next_due"),
             # delivery.sweeper: leases that have run out.

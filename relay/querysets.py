@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import models
 
 if TYPE_CHECKING:
-    from relay.models import Delivery, Message
+    from relay.models import Delivery, Message  # noqa: F401
 
 
 class MessageQuerySet(models.QuerySet["Message"]):

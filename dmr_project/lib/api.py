@@ -108,7 +108,7 @@ def json_object(request: Request) -> dict[str, Any]:
 class APIEndpoint(APIView):
     """The root of our API views. Each names its own authentication and permissions: the default denies."""
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         raise exceptions.MethodNotAllowed("OPTIONS")
 
 

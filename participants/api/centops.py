@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from dmr_project.lib.api import APIEndpoint, json_object
 from dmr_project.lib.errors import InvalidInput, NotFound
 from participants import directory, registry
-from participants.authentication import ApiKeyAuthentication, IsParticipant, IsStaffKey
+from participants.authentication import ApiKeyAuthentication, IsParticipant, IsStaffKey, caller
 from participants.models import Institution, Participant
 
 STAFF = "staff key"
@@ -163,9 +163,10 @@ class MyState(PublicEndpoint):
 
     @extend_schema(operation_id="my_state_put", request=str, responses={200: {"type": "object"}})
     def put(self, request: Request) -> Response:
-        if not isinstance(request.data, str):
+        said: Any = request.data
+        if not isinstance(said, str):
             raise InvalidInput('The body must be a JSON string, "Active" or "Disabled".')
-        row = registry.set_own_status(request.user.id, request.data)
+        row = registry.set_own_status(caller(request).id, said)
         return Response({"id": str(row.public_id), "status": row.status})
 
     @extend_schema(operation_id="my_state_post", request=str, responses={200: {"type": "object"}})

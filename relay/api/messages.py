@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -14,7 +15,8 @@ from dmr_project.lib import body
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import DomainError, NotFound
 from participants import directory
-from participants.authentication import ApiKeyAuthentication, IsParticipant
+from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
+from participants.directory import Entry
 from relay import accept, envelope, metrics
 from relay.models import Delivery, Message, State
 
@@ -56,11 +58,11 @@ class Messages(RelayEndpoint):
     )
     def post(self, request: Request) -> Response:
         """Accepts a message: 202 once it is stored. A repeat gets the first answer again."""
-        environ = request._request.META
+        environ, sender = request._request.META, caller(request)
         headers = envelope.read(environ)
-        accept.authorise(request.user, headers.sent_by)
-        payload = body.read_whole(environ, directory.current().payload_limit(request.user))
-        accepted = accept.accept(request.user, headers, payload)
+        accept.authorise(sender, headers.sent_by)
+        payload = body.read_whole(environ, directory.current().payload_limit(sender))
+        accepted = accept.accept(sender, headers, payload)
         return Response(
             {
                 "messageId": accepted.written_id,
@@ -76,20 +78,20 @@ class OneMessage(RelayEndpoint):
     def get(self, request: Request, message_id: str) -> Response:
         """What became of a message that the caller sent or received."""
         parsed = envelope.parse_uuid(message_id)
-        found = find(request.user, parsed) if parsed else None
+        found = find(caller(request), parsed) if parsed else None
         if found is None:
             raise NotFound(f"There is no message {message_id!r} that you sent or received.")
         return Response(status_shape(*found))
 
 
-def find(caller: Any, message_id: Any) -> tuple[Message, QuerySet[Delivery]] | None:
+def find(asking: Entry, message_id: UUID) -> tuple[Message, QuerySet[Delivery]] | None:
     """The caller's own sent message with all its deliveries, else the newest it received with its own one."""
-    sent = Message.objects.sent_by_participant(caller.id, message_id)
+    sent = Message.objects.sent_by_participant(asking.id, message_id)
     if sent is not None:
         return sent, sent.deliveries.order_by("id")
-    received = Message.objects.received_by(caller.id, message_id)
+    received = Message.objects.received_by(asking.id, message_id)
     if received is not None:
-        return received, received.deliveries.filter(recipient_id=caller.id).order_by("id")
+        return received, received.deliveries.filter(recipient_id=asking.id).order_by("id")
     return None
 
 

@@ -8,6 +8,7 @@ work here, makes that one look again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -210,10 +211,8 @@ class Engine:
         if due_at is None:
             return False
         pause = (due_at - timezone.now()).total_seconds()
-        try:
+        with contextlib.suppress(asyncio.TimeoutError, TimeoutError):  # the time has come
             await asyncio.wait_for(self._woken.wait(), max(0.0, min(pause, until - time.monotonic())))
-        except (asyncio.TimeoutError, TimeoutError):
-            pass  # the time has come
         return True
 
     async def _hand_back(self) -> None:

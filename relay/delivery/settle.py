@@ -67,9 +67,7 @@ def _settle_delivered(attempted: Iterable[Attempted]) -> None:
 
 def _settle_failed(each: Attempted) -> None:
     claimed, outcome = each.claimed, each.outcome
-    verdict = retry.decide(
-        outcome, attempts=claimed.attempts, ended_at=each.ended_at, expires_at=claimed.expires_at
-    )
+    verdict = retry.decide(outcome, attempts=claimed.attempts, ended_at=each.ended_at, expires_at=claimed.expires_at)
     if not _end_lease(claimed, verdict, each):
         return
     Attempt.objects.create(
@@ -86,9 +84,7 @@ def _settle_failed(each: Attempted) -> None:
 
 def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
     is_over = verdict.state is not State.PENDING
-    changed = Delivery.objects.filter(
-        id=claimed.id, lease_token=claimed.token, state=State.DELIVERING
-    ).update(
+    changed = Delivery.objects.filter(id=claimed.id, lease_token=claimed.token, state=State.DELIVERING).update(
         state=verdict.state,
         due_at=verdict.due_at or each.ended_at,
         ended_at=each.ended_at if is_over else None,
@@ -103,9 +99,7 @@ def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
 def end_unattempted(claimed: Claimed, state: State, reason: str, status: int, at: datetime) -> None:
     """Ends a claimed delivery without an attempt, and tells the sender."""
     with transaction.atomic():
-        changed = Delivery.objects.filter(
-            id=claimed.id, lease_token=claimed.token, state=State.DELIVERING
-        ).update(
+        changed = Delivery.objects.filter(id=claimed.id, lease_token=claimed.token, state=State.DELIVERING).update(
             state=state,
             ended_at=at,
             attempts=claimed.attempts - 1,

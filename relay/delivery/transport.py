@@ -75,7 +75,7 @@ def _connection_error(error: Exception) -> str:
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:
-    """Seconds from now, out of a Retry-After header (a number of seconds, or an HTTP date); None where it is neither."""
+    """Seconds from now, out of a Retry-After header (seconds, or an HTTP date); None where it is neither."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(min(int(value[:12]), 10**9))

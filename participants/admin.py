@@ -1,0 +1,342 @@
+"""The registry in Django admin. Every change goes through registry.py and rooms.py, and so leaves a Change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q, QuerySet
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
+
+from dmr_project.lib.errors import DomainError
+from participants import names, registry, rooms
+from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
+
+admin.site.site_header = "DMR · Distributed Message Rooms"
+admin.site.site_title = "DMR"
+admin.site.index_title = "Bürokratt's network"
+
+_COLOURS = {"Active": "#2b7a3d", "Suspended": "#b3261e", "Disabled": "#8a5a00", "Deleted": "#666"}
+
+
+def actor(request: HttpRequest) -> str:
+    return request.user.get_username()
+
+
+def badge(text: str, colour: str) -> SafeString:
+    """A state in words, with a colour beside it."""
+    return format_html('<span style="color:{}" aria-hidden="true">●</span> {}', colour, text)
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Rows that people look at and never write."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class NamedForm(forms.ModelForm):
+    """A form whose name must be free among what is not deleted."""
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        rows = self._meta.model._default_manager.filter(name=name).exclude(pk=self.instance.pk)
+        if any(field.name == "deleted_at" for field in self._meta.model._meta.fields):
+            rows = rows.filter(deleted_at=None)
+        if rows.exists():
+            raise forms.ValidationError(f"The name {name!r} is taken.")
+        return name
+
+
+class ParticipantForm(NamedForm):
+    class Meta:
+        model = Participant
+        fields = ("institution", "name", "type", "host", "status", "success_statuses")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [each for each in Participant.Status.choices if each[0] != Participant.Status.DELETED]
+        if "status" in self.fields:
+            self.fields["status"] = forms.ChoiceField(choices=choices, initial=self.fields["status"].initial)
+
+
+class IssueKeyForm(forms.Form):
+    note = forms.CharField(max_length=100, required=False, help_text="What it is for, such as: rotation of May.")
+    days = forms.IntegerField(
+        min_value=1, max_value=3650, required=False, label="Expires after (days)", help_text="Empty: never."
+    )
+
+
+class RegistryAdmin(admin.ModelAdmin):
+    """Saves through the registry, with the member of staff as the actor."""
+
+    form = NamedForm
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            registry.update(obj, actor=actor(request))
+        else:
+            registry.add(obj, actor=actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for obj in queryset:
+            self.delete_model(request, obj)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """Nothing else is deleted with it: what depends on it stays, or forbids the deletion."""
+        return [str(obj) for obj in objs], {}, set(), self.protected(list(objs))
+
+    def protected(self, objs: list[Any]) -> list[str]:
+        """What forbids the deletion, in words."""
+        return []
+
+
+@admin.register(Institution)
+class InstitutionAdmin(RegistryAdmin):
+    list_display = ("name", "status", "participant_count", "created_at")
+    list_filter = ("status",)
+    search_fields = ("name",)
+    fields = ("name", "status")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Institution]:
+        count = Count("participants", filter=Q(participants__deleted_at=None))
+        return Institution.objects.present().annotate(participant_count=count)
+
+    @admin.display(description="participants", ordering="participant_count")
+    def participant_count(self, row: Any) -> SafeString:
+        url = reverse("admin:participants_participant_changelist")
+        return format_html('<a href="{}?institution__id__exact={}">{}</a>', url, row.pk, row.participant_count)
+
+    def delete_model(self, request: HttpRequest, obj: Institution) -> None:
+        registry.remove_institution(obj, actor=actor(request))
+
+    def protected(self, objs: list[Institution]) -> list[str]:
+        return [f"{row} still has participants" for row in objs if row.participants.present().exists()]
+
+
+class MembershipInline(admin.TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("room", "participant")
+    readonly_fields = ("joined_at",)
+    verbose_name = "membership"
+
+
+class SavesMemberships(RegistryAdmin):
+    """Memberships edited beside their room or participant."""
+
+    def save_formset(
+        self, request: HttpRequest, form: Any, formset: BaseInlineFormSet[Any, Any, Any], change: bool
+    ) -> None:
+        if formset.model is not Membership:
+            super().save_formset(request, form, formset, change)
+            return
+        formset.save(commit=False)
+        for membership in [*formset.deleted_objects, *(old for old, _ in formset.changed_objects)]:
+            stored = Membership.objects.select_related("room", "participant").get(pk=membership.pk)
+            rooms.leave(stored.room, stored.participant, actor=actor(request))
+        for membership in [*formset.new_objects, *(changed for changed, _ in formset.changed_objects)]:
+            rooms.join(membership.room, membership.participant, actor=actor(request))
+
+
+class ApiKeyInline(admin.TabularInline):
+    model = ApiKey
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("hint", "note", "created_at", "expires_at", "last_used_at", "revoked_at")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Participant)
+class ParticipantAdmin(SavesMemberships):
+    form = ParticipantForm
+    list_display = ("name", "state", "type", "institution", "host", "created_at")
+    list_filter = ("status", "type", ("institution", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("institution",)
+    search_fields = ("name", "host", "institution__name")
+    autocomplete_fields = ("institution",)
+    readonly_fields = ("public_id", "created_at")
+    inlines = (ApiKeyInline, MembershipInline)
+    actions = ("suspend", "activate")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Participant]:
+        return Participant.objects.present()
+
+    def get_fields(self, request: HttpRequest, obj: Participant | None = None) -> tuple[str, ...]:
+        fields = ("institution", "name", "type", "host", "status", "success_statuses")
+        return (*fields, "public_id", "created_at") if obj else fields
+
+    def get_inlines(self, request: HttpRequest, obj: Participant | None) -> tuple[Any, ...]:
+        return self.inlines if obj else ()
+
+    def has_change_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
+        return super().has_change_permission(request, obj) and not (obj and obj.is_relay)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not (obj and obj.is_relay)
+
+    @admin.display(description="state", ordering="status")
+    def state(self, row: Participant) -> SafeString:
+        return badge(row.get_status_display(), _COLOURS[row.status])
+
+    def save_model(self, request: HttpRequest, obj: Participant, form: Any, change: bool) -> None:
+        if change:
+            registry.update(obj, actor=actor(request))
+        else:
+            request.issued_key = registry.register(obj, actor=actor(request))  # type: ignore[attr-defined]
+
+    def delete_model(self, request: HttpRequest, obj: Participant) -> None:
+        registry.remove_participant(obj, actor=actor(request))
+
+    def response_add(
+        self, request: HttpRequest, obj: Participant, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self.show_key_once(request, obj, request.issued_key)  # type: ignore[attr-defined]
+
+    def show_key_once(self, request: HttpRequest, participant: Participant, key: str) -> HttpResponse:
+        """The key on the page that answers the form: it is stored nowhere, so this page cannot come again."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Key of {participant}",
+            "participant": participant,
+            "key": key,
+            "opts": self.opts,
+        }
+        response = TemplateResponse(request, "admin/participants/participant/key_once.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def get_urls(self) -> list[URLPattern]:
+        issue = path(
+            "<path:object_id>/issue-key/",
+            self.admin_site.admin_view(never_cache(self.issue_key)),
+            name="participants_participant_issue_key",
+        )
+        return [issue, *super().get_urls()]
+
+    def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """One more key, so that an old one can be replaced without a gap."""
+        participant = self.get_object(request, unquote(object_id))
+        if participant is None or not self.has_change_permission(request, participant):
+            raise PermissionDenied
+        form = IssueKeyForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            days = form.cleaned_data["days"]
+            _, key = registry.issue_key(
+                participant,
+                actor=actor(request),
+                note=form.cleaned_data["note"],
+                expires_at=timezone.now() + timedelta(days=days) if days else None,
+            )
+            return self.show_key_once(request, participant, key)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"New key for {participant}",
+            "participant": participant,
+            "form": form,
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/participants/participant/issue_key.html", context)
+
+    @admin.action(description="Suspend: may not send, and what is addressed to it is held", permissions=["change"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
+        count = registry.set_status(queryset, Participant.Status.SUSPENDED, actor=actor(request))
+        self.message_user(request, f"{count} suspended; {len(queryset) - count} were already, or may not be.")
+
+    @admin.action(description="Activate: sends and receives again", permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
+        count = registry.set_status(queryset, Participant.Status.ACTIVE, actor=actor(request))
+        self.message_user(request, f"{count} activated; {len(queryset) - count} were active already.")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    list_display = ("participant", "hint", "state", "note", "created_at", "expires_at", "last_used_at")
+    list_filter = (
+        ("revoked_at", admin.EmptyFieldListFilter),
+        ("participant__institution", admin.RelatedOnlyFieldListFilter),
+    )
+    list_select_related = ("participant",)
+    search_fields = ("participant__name", "note", "hint")
+    fields = ("participant", "hint", "note", "created_at", "expires_at", "last_used_at", "revoked_at")
+    actions = ("revoke",)
+
+    @admin.display(description="state")
+    def state(self, row: ApiKey) -> SafeString:
+        if row.revoked_at:
+            return badge("Revoked", _COLOURS["Deleted"])
+        return badge("Valid", _COLOURS["Active"]) if row.is_valid else badge("Expired", _COLOURS["Disabled"])
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("participants.change_apikey")
+
+    @admin.action(description="Revoke: void at once, and for good", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        count = sum(registry.revoke_key(key, actor=actor(request)) for key in queryset)
+        self.message_user(request, f"{count} revoked; {len(queryset) - count} were already.")
+
+
+@admin.register(Room)
+class RoomAdmin(SavesMemberships):
+    list_display = ("name", "member_count", "payload_limit", "time_to_live", "description")
+    search_fields = ("name", "description")
+    fields = ("name", "description", "payload_limit", "time_to_live")
+    inlines = (MembershipInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Room]:
+        return Room.objects.annotate(member_count=Count("memberships"))
+
+    def get_inlines(self, request: HttpRequest, obj: Room | None) -> tuple[Any, ...]:
+        # Everybody is in the national room, on registration: thousands of rows that nobody edits here.
+        return () if obj is not None and obj.name == names.NATIONAL else self.inlines
+
+    @admin.display(description="members", ordering="member_count")
+    def member_count(self, row: Any) -> int:
+        return int(row.member_count)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Room | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not (obj and obj.name == names.NATIONAL)
+
+    def delete_model(self, request: HttpRequest, obj: Room) -> None:
+        try:
+            rooms.close(obj, actor=actor(request))
+        except DomainError as error:
+            self.message_user(request, error.detail, messages.ERROR)
+
+
+@admin.register(Change)
+class ChangeAdmin(ReadOnlyAdmin):
+    list_display = ("at", "actor", "action", "kind", "subject", "what")
+    list_filter = ("kind", "action", "at")
+    search_fields = ("actor", "subject", "subject_id")
+    show_full_result_count = False
+
+    @admin.display(description="what")
+    def what(self, row: Change) -> str:
+        if row.before and row.after:
+            return "; ".join(f"{name}: {row.before.get(name)} → {value}" for name, value in row.after.items())[:200]
+        return row.reason

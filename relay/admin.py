@@ -1,0 +1,227 @@
+"""Messages and deliveries in Django admin: what became of them, never what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+
+from participants.admin import ReadOnlyAdmin, badge
+from relay.delivery import dead_letter
+from relay.models import Attempt, Delivery, Message, State
+from relay.querysets import DeliveryQuerySet
+
+_COLOURS = {
+    State.PENDING: "#8a5a00",
+    State.DELIVERING: "#1a5fb4",
+    State.DELIVERED: "#2b7a3d",
+    State.EXPIRED: "#b3261e",
+    State.DEAD: "#b3261e",
+}
+MOST_COUNTED = 10_000
+
+
+class CappedPaginator(Paginator):
+    """Counts no further than MOST_COUNTED: counting millions of rows would cost more than any page."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return len(rows.order_by().values_list("pk")[:MOST_COUNTED])
+
+
+class RecipientFilter(admin.SimpleListFilter):
+    """By recipient, typed in the address (`?recipient=name`): a list of 5,000 helps nobody."""
+
+    title = "recipient"
+    parameter_name = "recipient"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        waiting = (
+            Delivery.objects.filter(state=State.PENDING)
+            .order_by()
+            .values_list("recipient_name", flat=True)
+            .distinct()
+        )
+        chosen = request.GET.get(self.parameter_name)
+        found = sorted({*waiting[:20], *([chosen] if chosen else [])})
+        return [(name, name) for name in found]
+
+    def has_output(self) -> bool:
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(recipient_name=self.value()) if self.value() else queryset
+
+
+class DeadLetterFilter(admin.SimpleListFilter):
+    title = "dead letter"
+    parameter_name = "dead"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", "Open: to requeue or to discard"), ("discarded", "Discarded")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() == "open":
+            return queryset.dead_letters()
+        return queryset.filter(discarded_at__isnull=False) if self.value() == "discarded" else queryset
+
+
+class AttemptInline(admin.TabularInline):
+    model = Attempt
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("number", "at", "seconds", "status", "error")
+    verbose_name_plural = "failed attempts"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = (
+        "message_id_link",
+        "sender",
+        "recipient_name",
+        "state_badge",
+        "age",
+        "attempts",
+        "next",
+        "last_error",
+    )
+    list_filter = ("state", DeadLetterFilter, RecipientFilter, ("message__room", admin.RelatedOnlyFieldListFilter))
+    search_fields = ("recipient_name", "message__written_id", "message__sender__name")
+    search_help_text = "Recipient, sender, or the message's id"
+    ordering = ("-id",)
+    list_per_page = 50
+    paginator = CappedPaginator
+    show_full_result_count = False
+    actions = ("requeue", "discard")
+    inlines = (AttemptInline,)
+    fields = (
+        "message_id_link", "sender", "recipient", "recipient_name", "room", "state_badge", "attempts", "next",
+        "accepted_at", "expires_at", "delivered_at", "ended_at", "discarded_at", "last_status", "last_error",
+        "payload_facts",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> DeliveryQuerySet:
+        rows = Delivery.objects.select_related("message__sender", "message__room", "recipient")
+        return rows.defer("message__payload")
+
+    @admin.display(description="message")
+    def message_id_link(self, row: Delivery) -> SafeString:
+        url = reverse("admin:relay_message_change", args=[row.message_id])
+        return format_html('<a href="{}">{}</a>', url, row.message.written_id)
+
+    @admin.display(description="from", ordering="message__sender__name")
+    def sender(self, row: Delivery) -> str:
+        return row.message.sender.name
+
+    @admin.display(description="room")
+    def room(self, row: Delivery) -> str:
+        return str(row.message.room or "–")
+
+    @admin.display(description="state", ordering="state")
+    def state_badge(self, row: Delivery) -> SafeString:
+        text = f"{row.get_state_display()}, discarded" if row.discarded_at else row.get_state_display()
+        return badge(text, _COLOURS[State(row.state)])
+
+    @admin.display(description="age", ordering="accepted_at")
+    def age(self, row: Delivery) -> str:
+        return timesince(row.accepted_at, depth=1)
+
+    @admin.display(description="next attempt")
+    def next(self, row: Delivery) -> str:
+        if row.state != State.PENDING:
+            return "–"
+        if row.recipient and not row.recipient.is_reachable:
+            return f"held: recipient {row.recipient.get_status_display().lower()}"
+        wait = (row.due_at - timezone.now()).total_seconds()
+        return "now" if wait <= 0 else f"in {wait:.0f} s"
+
+    @admin.display(description="payload")
+    def payload_facts(self, row: Delivery) -> str:
+        return payload_facts(row.message)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("relay.change_delivery")
+
+    @admin.action(description="Requeue dead letters: try them again now", permissions=["operate"])
+    def requeue(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+        asked = queryset.count()
+        count = dead_letter.requeue(Delivery.objects.filter(pk__in=queryset.values("pk")))
+        self.message_user(
+            request, f"{count} requeued." + _left(asked - count, "not a dead letter, or nobody to send it to")
+        )
+
+    @admin.action(description="Discard: give up for good, and tell senders of pending ones", permissions=["operate"])
+    def discard(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+        asked = queryset.count()
+        count = dead_letter.discard(Delivery.objects.filter(pk__in=queryset.values("pk")))
+        self.message_user(
+            request,
+            f"{count} discarded." + _left(asked - count, "delivered, on its way, or discarded already"),
+            messages.SUCCESS if count else messages.WARNING,
+        )
+
+
+def _left(count: int, why: str) -> str:
+    return f" {count} left alone: {why}." if count else ""
+
+
+def payload_facts(message: Message) -> str:
+    """Size and digest: the payload itself is nobody's business but the two ends'."""
+    return f"{message.payload_size} bytes of {message.content_type}; digest {message.digest[:16] or '–'}…"
+
+
+class DeliveryInline(admin.TabularInline):
+    model = Delivery
+    extra = 0
+    can_delete = False
+    show_change_link = True
+    fields = readonly_fields = ("recipient_name", "state", "attempts", "delivered_at", "last_status", "last_error")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnlyAdmin):
+    list_display = ("written_id", "sender", "send_to", "room", "model_type", "payload_size", "accepted_at")
+    list_filter = (("room", admin.RelatedOnlyFieldListFilter), "accepted_at")
+    list_select_related = ("sender", "room")
+    search_fields = ("written_id", "written_ref", "sender__name", "send_to")
+    ordering = ("-id",)
+    list_per_page = 50
+    paginator = CappedPaginator
+    show_full_result_count = False
+    inlines = (DeliveryInline,)
+    fields = (
+        "written_id", "written_ref", "sender", "sent_by", "send_to", "room", "model_type", "payload_facts",
+        "accepted_at", "expires_at",
+    )  # fmt: skip
+    readonly_fields = ("payload_facts",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        return Message.objects.defer("payload")
+
+    @admin.display(description="payload")
+    def payload_facts(self, row: Message) -> str:
+        return payload_facts(row)
