@@ -1,0 +1,100 @@
+"""What every test stands on: settings of its own, a database that forgets, and nothing that reaches a broker."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import django
+import pytest
+from django.conf import settings
+
+from tests.isolation import redis_databases, with_database
+
+STAFF_KEY = "staff-key-of-the-tests"
+
+# -- before Django reads its settings: a data folder, and with Redis a database number, for this process alone --
+if settings.configured:
+    raise pytest.UsageError(
+        "Unset DJANGO_SETTINGS_MODULE and leave out --ds: tests load the settings themselves."
+    )
+DATA_DIR = Path(tempfile.mkdtemp(prefix="dmr-tests-"))
+atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
+for name in [name for name in os.environ if name.startswith("DMR_")]:
+    del os.environ[name]
+_of_this_process = {"DMR_DATA_DIR": str(DATA_DIR), "DMR_ADMIN_API_KEY": STAFF_KEY}
+if os.environ.get("REDIS_URL"):
+    _of_this_process["REDIS_URL"] = with_database(os.environ["REDIS_URL"], redis_databases()[0])
+_inherited = dict(os.environ)
+os.environ.update(_of_this_process, DJANGO_SETTINGS_MODULE="dmr_project.settings")
+django.setup()
+assert settings.DATA_DIR == DATA_DIR
+# The workers of pytest-xdist inherit our environment, and have to come past here themselves.
+os.environ.clear()
+os.environ.update(_inherited)
+
+
+class Wakes:
+    """Counts the wake-ups that would have gone to the broker."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """SQLite in a file, as in the product: in memory it locks differently, and other threads see less."""
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        from django.db import connections
+
+        name = str(DATA_DIR / "test.sqlite3")
+        database.setdefault("TEST", {})["NAME"] = connections["default"].settings_dict["TEST"]["NAME"] = name
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    """What a process remembers of the database does not outlive the test that wrote it."""
+    from django.core.cache import cache
+
+    from participants import directory, keys
+    from participants.api import centops
+
+    def forget() -> None:
+        directory.forget()
+        centops._listed.clear()
+        keys._noted.clear()
+        cache.clear()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture(autouse=True)
+def wakes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wakes:
+    """Records wake-ups instead of publishing them, but for a test marked `real_wake`."""
+    from relay.delivery import wake
+
+    recorder = Wakes()
+    if request.node.get_closest_marker("real_wake") is None:
+        monkeypatch.setattr(wake, "pump", recorder)
+    return recorder
+
+
+@pytest.fixture
+def staff_key() -> str:
+    return STAFF_KEY
+
+
+@pytest.fixture
+def committed(django_capture_on_commit_callbacks: Callable[..., object]) -> Callable[[], object]:
+    """`with committed():` runs, at its end, what waits for the commit."""
+    return lambda: django_capture_on_commit_callbacks(execute=True)
