@@ -16,6 +16,11 @@ from dmr_project.processes import die_with_parent
 
 die_with_parent()
 _django = get_wsgi_application()
+
+from relay.delivery import wake
+
+# Opens the way to the broker before the first message needs it.
+wake.pump()
 _prefix: str = settings.PATH_PREFIX
 
 

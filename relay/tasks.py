@@ -29,3 +29,8 @@ def sweep() -> None:
 def hand_back(**_: Any) -> None:
     """The worker is asked to stop: it claims nothing more and returns what it cannot end."""
     engine().stop()
+
+
+@signals.worker_shutdown.connect
+def close_connections(**_: Any) -> None:
+    engine().close()

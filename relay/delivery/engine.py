@@ -85,6 +85,11 @@ class Engine:
             self._is_stopping = True
             self._notify()
 
+    def close(self) -> None:
+        """Closes the connections to recipients; the process ends."""
+        if self._loop is not None and self._session is not None:
+            asyncio.run_coroutine_threadsafe(self._session.close(), self._loop).result(timeout=2)
+
     def _run(self, until: float) -> bool:
         future: Future[bool] = asyncio.run_coroutine_threadsafe(self._work(until), self._running_loop())
         return future.result()
