@@ -5,6 +5,7 @@ Relative paths are taken from the file's folder, which is also where commands ar
 
 from __future__ import annotations
 
+import importlib
 import math
 import shlex
 import stat
@@ -20,10 +21,8 @@ from dmr_agent import keys, log
 from dmr_agent.errors import AgentError
 from dmr_agent.manifest import Manifest, ManifestInvalid, parse
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+# By name, since a type checker sees only one of the two.
+tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 REQUIRED = ("server", "api_key_file", "trusted_keys", "state_dir", "install", "undo", "health")
 DURATIONS = {  # seconds, with the default and the least that makes sense

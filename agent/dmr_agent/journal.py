@@ -173,7 +173,7 @@ class Lock:
     def __init__(self, state_dir: Path) -> None:
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = open(state_dir / "lock", "ab")
+            self._file = open(state_dir / "lock", "ab")  # noqa: SIM115 - held, not used
         except OSError as error:
             raise JournalUnusable(f"can't use state_dir {state_dir}: {error.strerror}") from error
         try:

@@ -140,7 +140,8 @@ class FakeServer:
 
     @property
     def states(self) -> list[str]:
-        return [report["state"] for report in self.reports]
+        """What was reported, in order; a report sent again (same sequence) once."""
+        return [state for state, _ in dict.fromkeys((report["state"], report["sequence"]) for report in self.reports)]
 
     @property
     def last(self) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def test_a_server_away_in_the_middle_does_not_stop_the_installation(instance: In
         calls = len(server.check_ins)
         eventually(lambda: len(server.check_ins) > calls)
     assert server.states == ["accepted", "installing", "verifying", "succeeded"]
-    assert [report["sequence"] for report in server.reports] == sorted({r["sequence"] for r in server.reports})
+    assert [report["sequence"] for report in server.reports] == sorted(
+        report["sequence"] for report in server.reports
+    )
 
 
 def test_nothing_is_installed_before_the_server_knows_of_the_acceptance(

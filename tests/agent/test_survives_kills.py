@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dmr_agent import process
 
 from .fakes import FakeServer, Instance, eventually, manifest
 
@@ -73,6 +77,21 @@ def test_what_a_dead_installer_left_behind_is_ended_too(instance: Instance, serv
     assert server.last["state"] == "rolled_back"
 
 
+def test_a_group_without_its_leader_is_known_by_its_mark(tmp_path: Path) -> None:
+    argv = ["sh", "-c", "sleep 60 & echo $! >child"]
+    paths = {"input_path": tmp_path / "input", "log_path": tmp_path / "log"}
+    paths["input_path"].touch()
+    command = process.Command(argv, folder=tmp_path, environment={}, **paths)
+    command.open_gate()
+    eventually(lambda: command.poll() is not None)
+    child = int((tmp_path / "child").read_text())
+    assert process.members(replace(command.identity, token="another")) == []
+    assert process.members(command.identity) == [child]
+    assert process.stop(command.identity)
+    assert not is_alive(child)
+    command.close()
+
+
 def test_a_process_that_took_over_the_installers_id_is_left_alone(instance: Instance, server: FakeServer) -> None:
     instance.script("install", "echo $$ >pid; exec sleep 60")
     instance.offer(manifest("1.1.0", 11))
@@ -128,23 +147,69 @@ def test_killed_before_the_last_report_was_sent_it_sends_it(instance: Instance, 
     server.report_statuses["succeeded"] = 503
     instance.kill_agent_when(lambda: "succeeded" in server.states)
     server.report_statuses.clear()
+    before = len(server.reports)
     assert instance.agent().returncode == 0
+    assert [report["state"] for report in server.reports[before:]] == ["succeeded"]
     assert server.reports[-1] == server.reports[-2]
     assert instance.lines("installs") == ["1.1.0"]
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.3, 0.6, 0.9, 1.2, 1.5])
-def test_killed_at_any_moment_it_comes_to_an_end(instance: Instance, server: FakeServer, pause: float) -> None:
-    (instance.folder / "slow").write_text("0.3")
+# Runs `dmr-agent once`, and kills it right before or right after the journal is saved for the nth time.
+KILLED = """
+import os, signal, sys
+from dmr_agent import cli, journal
+
+moment, count, config = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+replace, saves = journal._replace, 0
+
+def replace_or_die(path, content):
+    global saves
+    saves += 1
+    if saves == count and moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(path, content)
+    if saves == count:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+journal._replace = replace_or_die
+sys.exit(cli.main(["once", "--config", config]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("count", range(1, 15))
+def test_killed_at_any_save_of_the_journal_it_comes_to_an_end(
+    instance: Instance, server: FakeServer, moment: str, count: int
+) -> None:
+    server.next_check_in = 3600
     instance.offer(manifest("1.1.0", 11))
-    with instance.running() as process:
-        eventually(lambda: server.check_ins)
-        time.sleep(pause)
-        process.kill()
+    config = str(instance.write_config())
+    killed = subprocess.run([sys.executable, "-c", KILLED, moment, str(count), config], stderr=subprocess.DEVNULL)
+    assert killed.returncode in (0, -signal.SIGKILL)
     instance.agent()
     assert server.last["state"] in ("succeeded", "rolled_back")
     assert instance.version == {"succeeded": "1.1.0", "rolled_back": "1.0.0"}[server.last["state"]]
-    assert instance.lines("installs") == ["1.1.0"]
+    assert len(instance.lines("installs")) <= 1
+    assert instance.journal["installation"] is None
+    assert instance.journal["outbox"] == []
+    numbers = {report["sequence"]: report for report in server.reports}
+    assert all(numbers[report["sequence"]] == report for report in server.reports)
+
+
+def test_a_command_whose_agent_dies_before_the_journal_knows_it_never_runs(tmp_path: Path) -> None:
+    program = """
+import os, pathlib, signal, sys
+from dmr_agent.process import Command
+folder = pathlib.Path(sys.argv[1])
+(folder / "input").touch()
+paths = {"input_path": folder / "input", "log_path": folder / "log"}
+command = Command(["touch", "ran"], folder=folder, environment={}, **paths)
+print(command.identity.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    result = subprocess.run([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    eventually(lambda: not is_alive(int(result.stdout)))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_installer_that_hangs_is_ended_with_its_children(instance: Instance, server: FakeServer) -> None:
