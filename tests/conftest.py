@@ -13,15 +13,14 @@ import django
 import pytest
 from django.conf import settings
 
+from tests.integration.fixtures import own_product, product, sink, unstarted_product  # noqa: F401
 from tests.isolation import redis_databases, with_database
 
 STAFF_KEY = "staff-key-of-the-tests"
 
 # -- before Django reads its settings: a data folder, and with Redis a database number, for this process alone --
 if settings.configured:
-    raise pytest.UsageError(
-        "Unset DJANGO_SETTINGS_MODULE and leave out --ds: tests load the settings themselves."
-    )
+    raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE and leave out --ds: tests load the settings themselves.")
 DATA_DIR = Path(tempfile.mkdtemp(prefix="dmr-tests-"))
 atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 for name in [name for name in os.environ if name.startswith("DMR_")]:

@@ -1,0 +1,343 @@
+"""The product as a user starts it, in a process of its own, and what a test asks of it over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from tests import isolation
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STAFF_KEY = "staff-key-of-the-product"
+START_SECONDS = 40
+FINAL = ("delivered", "expired", "dead")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Participant:
+    name: str
+    key: str
+    id: str
+
+
+def wait_until(happened: Callable[[], Value], seconds: float, what: str = "") -> Value:
+    """The first true value of `happened()`; fails the test where there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = happened()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or happened}; it is {value!r}")
+        time.sleep(0.03)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def call(
+    url: str, method: str = "GET", body: bytes = b"", headers: dict[str, str] | None = None, timeout: float = 30
+) -> Answer:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
+    try:
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, target, body=body or None, headers=headers or {})
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
+
+
+@dataclass
+class Product:
+    """`python -m dmr_project.server` with a data folder, a port and an environment."""
+
+    folder: Path
+    environment: dict[str, str]
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def full_environment(self) -> dict[str, str]:
+        ours = ("DMR_", "DATABASE_URL", "REDIS_URL", "PROMETHEUS_", "DJANGO_", "TEST_", "PYTEST_", "COV_")
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+            "DMR_DATA_DIR": str(self.data_dir),
+            "DMR_PORT": str(self.port),
+            "DMR_ADMIN_API_KEY": STAFF_KEY,
+            "DMR_ADMIN_PASSWORD": "only-for-tests-0123456789",
+            **self.environment,
+        }
+
+    @property
+    def output(self) -> str:
+        """All that its processes have written to the terminal."""
+        return (self.folder / "output").read_text(errors="replace")
+
+    # -- starting and stopping --
+
+    def launch(self) -> None:
+        with (self.folder / "output").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dmr_project.server"],
+                cwd=ROOT,
+                env=self.full_environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def start(self) -> None:
+        self.launch()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        def is_ready() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, f"it ended: {self.output}"
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return call(f"{self.url}/readyz", timeout=5).status == 200
+            return False
+
+        wait_until(is_ready, START_SECONDS, "the product is ready")
+        wait_until(lambda: self.pid("worker") and self.pid("beat"), START_SECONDS, "worker and beat run")
+
+    def stop(self) -> float:
+        """SIGTERM; returns how many seconds it took to end."""
+        assert self.process is not None
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+        return time.monotonic() - began
+
+    def end(self) -> None:
+        """Whatever a test did to it: nothing of it is left."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(12)
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """A Python program with the product's environment, such as `manage.py migrate`."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.full_environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def shell(self, code: str) -> str:
+        """Runs code in `manage.py shell`, for what has no address: rooms, revoking keys."""
+        done = self.run("manage.py", "shell", "--verbosity", "0", "--command", code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    # -- its processes --
+
+    def processes(self) -> dict[int, str]:
+        """Every process with our data folder in its environment: the whole family, orphans too. pid -> command."""
+        mark = f"DMR_DATA_DIR={self.data_dir}".encode()
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(folder.name)] = command
+        return found
+
+    def pid(self, name: str) -> int:
+        """Of a child of the supervisor, `web`, `worker` or `beat`; 0 where it does not run."""
+        assert self.process is not None
+        words = {"web": ("granian",), "worker": ("celery", " worker "), "beat": ("celery", " beat ")}[name]
+        for pid, command in self.processes().items():
+            if parent_of(pid) == self.process.pid and all(word in command for word in words):
+                return pid
+        return 0
+
+    def kill(self, name: str, *, group: bool = False) -> int:
+        """Kills a child with -9, with all that it started where `group`. Returns its pid."""
+        pid = self.pid(name)
+        assert pid, f"{name} does not run: {self.processes()}"
+        if group:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
+    # -- the registry --
+
+    def call(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return call(f"{self.url}{path}", method, body, named)
+
+    def register(self, host: str, *, name: str = "", type: str = "Chatbot") -> Participant:
+        """A new participant of a new institution, over the registry API."""
+        made = self.call(
+            "/centops/admin/institutions",
+            "POST",
+            json.dumps({"name": f"office {uuid.uuid4().hex[:12]}", "status": "Active"}).encode(),
+            X_Api_Key=STAFF_KEY,
+        )
+        assert made.status == 201, made
+        fields = {
+            "name": name or f"bot-{uuid.uuid4().hex[:12]}",
+            "institutionId": made.json()["id"],
+            "host": host,
+            "type": type,
+            "status": "Active",
+        }
+        made = self.call("/centops/admin/participants", "POST", json.dumps(fields).encode(), X_Api_Key=STAFF_KEY)
+        assert made.status == 201, made
+        return Participant(fields["name"], made.json()["apiKey"], made.json()["id"])
+
+    # -- the relay --
+
+    def post(
+        self,
+        sender: Participant,
+        send_to: str,
+        body: bytes = b"payload",
+        *,
+        message_id: str = "",
+        key: str = "",
+        **headers: str,
+    ) -> Answer:
+        """POST /messages. `headers` as X_Message_Id_Ref="…"; those we set can be overwritten."""
+        known = {
+            "X_Api_Key": key or sender.key,
+            "X_Sent_By": sender.name,
+            "X_Send_To": send_to,
+            "X_Message_Id": message_id or str(uuid.uuid4()),
+            **headers,
+        }
+        return self.call("/messages", "POST", body, **known)
+
+    def send(self, sender: Participant, send_to: str, body: bytes = b"payload", **headers: str) -> str:
+        """A message that is accepted; returns its id."""
+        answer = self.post(sender, send_to, body, **headers)
+        assert answer.status == 202, answer
+        written: str = answer.json()["messageId"]
+        return written
+
+    def status_of(self, caller: Participant, message_id: str) -> Any:
+        answer = self.call(f"/messages/{quote(message_id)}", X_Api_Key=caller.key)
+        assert answer.status == 200, answer
+        return answer.json()
+
+    def wait_for_end(self, caller: Participant, message_id: str, seconds: float = 10) -> Any:
+        """The message's status once it is delivered, expired or dead."""
+
+        def ended() -> Any:
+            status = self.status_of(caller, message_id)
+            return status if status["state"] in FINAL else None
+
+        return wait_until(ended, seconds, f"message {message_id} ends")
+
+    def metric(self, sample: str) -> float:
+        """The value of a sample of /metrics such as `dmr_messages_accepted_total`; 0 where there is none."""
+        for line in self.call("/metrics").body.decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        return 0.0
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+# -- databases and brokers --
+
+_free_numbers: list[int] | None = None
+
+
+@contextlib.contextmanager
+def servers_of_its_own() -> Iterator[dict[str, str]]:
+    """DATABASE_URL and REDIS_URL of an empty database and broker; nothing in the run on the embedded default."""
+    global _free_numbers
+    database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
+    if not database_url and not redis_url:
+        yield {}
+        return
+    import psycopg
+    import redis
+
+    if _free_numbers is None:
+        _free_numbers = isolation.redis_databases()[1:]
+    number = _free_numbers.pop()
+    name = f"product_{secrets.token_hex(6)}"
+    broker_url = isolation.with_database(redis_url, number)
+    with psycopg.connect(database_url, autocommit=True) as connection, redis.Redis.from_url(broker_url) as broker:
+        broker.flushdb()
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield {"DATABASE_URL": isolation.with_database(database_url, name), "REDIS_URL": broker_url}
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            broker.flushdb()
+            _free_numbers.append(number)
+
+
+@contextlib.contextmanager
+def a_product(folder: Path, environment: dict[str, str] | None = None, *, start: bool = True) -> Iterator[Product]:
+    with servers_of_its_own() as servers:
+        product = Product(folder, {**servers, **(environment or {})})
+        try:
+            if start:
+                product.start()
+            yield product
+        finally:
+            product.end()

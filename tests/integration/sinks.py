@@ -1,0 +1,130 @@
+"""Recipients: real HTTP servers that keep what they get and answer as they are told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.integration.product import wait_until
+
+
+@dataclass(frozen=True)
+class Received:
+    headers: dict[str, str]
+    body: bytes
+    connection: int  # which TCP connection it came over
+    at: float  # time.monotonic()
+
+    @property
+    def id(self) -> str:
+        return self.headers["X-Message-Id"]
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int = 202
+    headers: dict[str, str] = field(default_factory=dict)
+    after: float = 0.0  # seconds
+
+
+Behaviour = Callable[[Received], Reply]
+
+
+def always(status: int = 202, after: float = 0.0, **headers: str) -> Behaviour:
+    reply = Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, after)
+    return lambda received: reply
+
+
+def first(*replies: Reply) -> Behaviour:
+    """These replies to the first requests, then 202."""
+    left: Iterator[Reply] = iter(replies)
+    return lambda received: next(left, Reply())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        received = Received(dict(self.headers.items()), body, self.client_address[1], time.monotonic())
+        sink = self.server.sink
+        sink.received.append(received)
+        reply = sink.behaviour(received)
+        if reply.after:
+            sink.closing.wait(reply.after)
+        try:
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    sink: Sink
+
+    def handle_error(self, *arguments: Any) -> None:
+        """The relay went away in the middle: some tests kill it."""
+
+
+class Sink:
+    """A recipient on a port of its own. `behaviour` may be changed at any time."""
+
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        self.behaviour = behaviour or always()
+        self.received: list[Received] = []
+        self.closing = threading.Event()
+        self._server: _Server | None = None
+        self.port = 0
+        self.open()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/dmr-api/messages"
+
+    def open(self) -> None:
+        self.closing.clear()
+        self._server = _Server(("127.0.0.1", self.port), _Handler)
+        self._server.sink = self
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        """From now on connections are refused."""
+        self.closing.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def bodies(self) -> list[bytes]:
+        return [each.body for each in self.received]
+
+    def wait_for(self, message_id: str, seconds: float = 10) -> Received:
+        """The first with that id."""
+        return wait_until(
+            lambda: next((each for each in self.received if each.id == message_id), None),
+            seconds,
+            f"message {message_id} arrives",
+        )
+
+    def wait_for_error(self, ref: str, seconds: float = 10) -> Received:
+        """The error message about the message `ref`."""
+        return wait_until(
+            lambda: next((each for each in self.received if each.headers.get("X-Message-Id-Ref") == ref), None),
+            seconds,
+            f"an error message about {ref} arrives",
+        )
