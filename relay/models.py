@@ -25,7 +25,8 @@ FINAL = (State.DELIVERED, State.EXPIRED, State.DEAD)
 class Message(models.Model):
     """An opaque payload with routing headers; immutable once accepted."""
 
-    sender = models.ForeignKey(Participant, on_delete=models.PROTECT, related_name="sent_messages")
+    # Both this and Delivery.recipient have an index below in place of a foreign key's own.
+    sender = models.ForeignKey(Participant, on_delete=models.PROTECT, related_name="sent_messages", db_index=False)
     message_id = models.UUIDField()  # as compared
     written_id = models.CharField(max_length=50)  # as the sender wrote it, and as it is forwarded
     written_ref = models.CharField("reference", max_length=255, blank=True)
@@ -50,6 +51,8 @@ class Message(models.Model):
         indexes = (
             # MessageQuerySet.received_by.
             models.Index(fields=("message_id",), name="message_by_id"),
+            # observability.traffic: what a participant sent in the last hour.
+            models.Index(fields=("sender", "accepted_at"), name="message_sent"),
         )
 
     def __str__(self) -> str:
@@ -66,7 +69,9 @@ class Delivery(models.Model):
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="deliveries")
     # None where the name addressed is nobody's.
-    recipient = models.ForeignKey(Participant, on_delete=models.PROTECT, null=True, related_name="deliveries")
+    recipient = models.ForeignKey(
+        Participant, on_delete=models.PROTECT, null=True, related_name="deliveries", db_index=False
+    )
     recipient_name = models.CharField(max_length=255)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     due_at = models.DateTimeField()
@@ -96,6 +101,8 @@ class Delivery(models.Model):
             ),
         )
         indexes = (
+            # observability.traffic: what was accepted for a participant in the last hour.
+            models.Index(fields=("recipient", "accepted_at"), name="delivery_received"),
             # delivery.claim: what is due, recipient by recipient.
             models.Index(fields=("recipient", "due_at", "id"), condition=Q(state="pending"), name="delivery_due"),
             # delivery.claim.next_due.
