@@ -31,7 +31,7 @@ def main() -> int:
     import django
     from django.conf import settings
 
-    prepare_folders(settings.DATA_DIR, settings.STATIC_ROOT, settings.METRICS_DIR)
+    prepare_folders(settings.DATA_DIR, settings.METRICS_DIR)
     django.setup()
     from dmr_project.supervisor import Supervisor
 
@@ -69,11 +69,10 @@ def children(host: str, port: int) -> list[Child]:
     return [Child("web", web, environment), Child("worker", worker, environment), Child("beat", beat, environment)]
 
 
-def prepare_folders(data: Path, static: Path, metrics: Path) -> None:
+def prepare_folders(data: Path, metrics: Path) -> None:
     """The data folder, and in it an empty one for the metrics of this run's processes."""
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        static.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True, exist_ok=True)
     except OSError as error:

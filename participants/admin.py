@@ -36,7 +36,8 @@ def actor(request: HttpRequest) -> str:
 
 def badge(text: str, colour: str) -> SafeString:
     """A state in words, with a colour beside it."""
-    return format_html('<span style="color:{}" aria-hidden="true">●</span> {}', colour, text)
+    mark = '<span style="white-space:nowrap"><span style="color:{}" aria-hidden="true">●</span> {}</span>'
+    return format_html(mark, colour, text)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

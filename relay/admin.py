@@ -93,7 +93,8 @@ class AttemptInline(admin.TabularInline):
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
-        "message_id_link",
+        "accepted_at",
+        "short_id",
         "sender",
         "recipient_name",
         "state_badge",
@@ -102,7 +103,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "next",
         "last_error",
     )
-    list_filter = ("state", DeadLetterFilter, RecipientFilter, ("message__room", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("state", DeadLetterFilter, RecipientFilter, "message__room")
     search_fields = ("recipient_name", "message__written_id", "message__sender__name")
     search_help_text = "Recipient, sender, or the message's id"
     ordering = ("-id",)
@@ -126,6 +127,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def message_id_link(self, row: Delivery) -> SafeString:
         url = reverse("admin:relay_message_change", args=[row.message_id])
         return format_html('<a href="{}">{}</a>', url, row.message.written_id)
+
+    @admin.display(description="message")
+    def short_id(self, row: Delivery) -> SafeString:
+        return format_html('<code title="{}">{}</code>', row.message.written_id, row.message.written_id[:8])
 
     @admin.display(description="from", ordering="message__sender__name")
     def sender(self, row: Delivery) -> str:
@@ -205,7 +210,7 @@ class DeliveryInline(admin.TabularInline):
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
     list_display = ("written_id", "sender", "send_to", "room", "model_type", "payload_size", "accepted_at")
-    list_filter = (("room", admin.RelatedOnlyFieldListFilter), "accepted_at")
+    list_filter = ("room", "accepted_at")
     list_select_related = ("sender", "room")
     search_fields = ("written_id", "written_ref", "sender__name", "send_to")
     ordering = ("-id",)

@@ -1,0 +1,1 @@
+"""How admin writes times: as people on call read them, whatever the language."""
