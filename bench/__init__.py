@@ -1,0 +1,1 @@
+"""The benchmarks behind script/bench: each figure beside a reference that was measured in the same run."""

@@ -1,0 +1,111 @@
+"""The product on a real PostgreSQL and Redis, with a network of senders and recipients."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+STAFF_KEY = "staff-key-of-the-bench"
+
+
+@dataclass
+class Product:
+    """Where it listens, the keys of its senders, and its process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    keys: dict[str, str] = field(default_factory=dict)
+    recipients: list[str] = field(default_factory=list)
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"X-Api-Key": STAFF_KEY, "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def populate(self, sink: str, senders: int, recipients: int) -> None:
+        institution = self.ask("POST", "/centops/admin/institutions", {"name": "Bench", "status": "Active"})["id"]
+        for kind, count in (("sender", senders), ("recipient", recipients)):
+            for number in range(count):
+                name = f"{kind}-{number}"
+                body = {
+                    "name": name,
+                    "institutionId": institution,
+                    "host": f"{sink}/{name}",
+                    "type": "Chatbot",
+                    "status": "Active",
+                }
+                key = self.ask("POST", "/centops/admin/participants", body)["apiKey"]
+                if kind == "sender":
+                    self.keys[name] = key
+                else:
+                    self.recipients.append(name)
+
+
+@contextlib.contextmanager
+def running_product(database: str, redis: str) -> Iterator[Product]:
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="dmr-bench-") as folder:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": database,
+            "REDIS_URL": redis,
+            "DMR_DATA_DIR": folder,
+            "DMR_PORT": str(port),
+            "DMR_ADMIN_API_KEY": STAFF_KEY,
+        }
+        with open(os.path.join(folder, "server.log"), "wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dmr_project.server"], env=environment, stdout=log, stderr=log
+            )
+        product = Product(f"http://127.0.0.1:{port}", process)
+        try:
+            wait_until_ready(product)
+            yield product
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+def wait_until_ready(product: Product, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(product.url + "/readyz", timeout=2):
+                return
+        except OSError:
+            if product.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the product did not come up") from None
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def running_sink() -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, "-m", "bench.sink"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
