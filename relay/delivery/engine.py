@@ -63,7 +63,7 @@ class Engine:
     # -- from any thread --
 
     def pump(self) -> bool:
-        """Works off what is due; returns when nothing is, or after PUMP_SECONDS.
+        """Works off what is due; returns when nothing is, or after PUMP_SECONDS as soon as nothing is in flight.
 
         True where more may be due (wake a successor). Where a pump is at work in this process already, that
         one is made to look again, and this returns False at once.
@@ -115,16 +115,16 @@ class Engine:
             self._session = open_session(guard, connections=MOST_IN_FLIGHT, per_host=0)
         try:
             while True:
-                is_claiming = time.monotonic() < until and not self._is_stopping
-                if is_claiming:
-                    await self._claim_and_start()
-                if self._is_stopping and self._in_flight:
+                if self._is_stopping:
                     await self._hand_back()
-                elif self._in_flight:
-                    await self._settle_some()
-                elif not is_claiming:
                     self._end_pumping()
-                    return not self._is_stopping
+                    return False
+                if time.monotonic() > until and not self._in_flight:
+                    self._end_pumping()
+                    return True
+                await self._claim_and_start()
+                if self._in_flight:
+                    await self._settle_some()
                 elif not await self._wait_for_what_is_due(until) and self._end_pumping(unless_wanted=True):
                     return False
         except (OperationalError, InterfaceError) as error:
@@ -222,6 +222,8 @@ class Engine:
 
     async def _hand_back(self) -> None:
         """The process ends: gives attempts in flight a little time, then returns the rest to others."""
+        if not self._in_flight:
+            return
         await asyncio.wait(set(self._in_flight), timeout=HAND_BACK_SECONDS)
         await self._settle_done()
         left = list(self._in_flight.values())
