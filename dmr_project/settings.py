@@ -152,6 +152,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
     },
+    "updates": {
+        "task": "updates.tick",
+        "schedule": 5.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
 }
 
 # -- applications --
@@ -168,6 +173,7 @@ INSTALLED_APPS = [
     "dmr_project.apps.Wiring",
     "participants",
     "relay",
+    "updates",
 ]
 MIDDLEWARE = [
     "dmr_project.middleware.VersionHeader",

@@ -1,0 +1,128 @@
+"""The tick: what time alone brings about. Run by beat every 5 s, from any number of processes at once.
+
+1. Targets whose participant has left the network are skipped.
+2. Targets whose deadline has passed are ended.
+3. A running rollout does what waves.decide says, until there is nothing left to do.
+
+Each rollout is one transaction that holds its row, so that two ticks, or a tick and a grant, come one after the
+other and the second sees what the first did. Offers are not made here but at check-in (agent_protocol.py): a tick
+that does not come for a while delays the next wave and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from dmr_project.lib.log import event
+from participants import history
+from updates import rollouts, targets, waves
+from updates.models import Rollout, Target, TargetState, Wave
+from updates.models.rollouts import FAILURES, OPEN, UNDER_WAY
+
+logger = logging.getLogger(__name__)
+
+
+def tick() -> None:
+    """Every rollout that may have something due. Raises the first error after all have had their turn."""
+    failure: Exception | None = None
+    late = Target.objects.late(timezone.now()).values_list("rollout_id", flat=True)
+    for pk in sorted({*Rollout.objects.open().values_list("pk", flat=True), *late.distinct()}):
+        try:
+            _tick_one(pk)
+        except Exception as error:
+            event(logger, "tick_failed", logging.ERROR, rollout=pk, error=type(error).__name__)
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+def _tick_one(pk: int) -> None:
+    with transaction.atomic():
+        rollout = Rollout.objects.select_related("release").select_for_update(of=("self",)).get(pk=pk)
+        now = timezone.now()
+        departed = rollout.targets.departed()
+        targets.move_all(
+            departed, TargetState.SKIPPED, now=now, actor=targets.TICK, reason="it was revoked, suspended or deleted"
+        )
+        _end_late(rollout, now)
+        if rollout.state == Rollout.State.RUNNING:
+            _advance(rollout, now)
+
+
+def _end_late(rollout: Rollout, now: datetime) -> None:
+    late = rollout.targets.late(now)
+    targets.move_all(
+        late.filter(state=TargetState.WAITING),
+        TargetState.UNREACHABLE,
+        now=now,
+        actor=targets.TICK,
+        reason=f"it did not check in within {targets.REACH}",
+    )
+    targets.move_all(
+        late.filter(state=TargetState.OFFERED),
+        TargetState.TIMED_OUT,
+        now=now,
+        actor=targets.TICK,
+        reason=f"the offer was not accepted within {targets.OFFER}",
+    )
+    targets.move_all(
+        late.filter(state__in=UNDER_WAY),
+        TargetState.TIMED_OUT,
+        now=now,
+        actor=targets.TICK,
+        reason=lambda target: f"{target.state}, and nothing more heard within {targets.UNDER_WAY_LIMIT}",
+    )
+
+
+def _advance(rollout: Rollout, now: datetime) -> None:
+    rules = waves.Rules(rollout.gate, rollout.soak, rollout.max_failures)
+    while True:
+        facts = wave_facts(rollout)
+        decision = waves.decide(facts, rules, now)
+        if isinstance(decision, waves.Wait):
+            return
+        if isinstance(decision, waves.Pause):
+            reason = _with_example(rollout, decision.reason)
+            rollouts.pause_locked(rollout, actor=history.SYSTEM, reason=reason)
+            return
+        if isinstance(decision, waves.Finish):
+            rollouts.finish_locked(rollout, now)
+            return
+        if isinstance(decision, waves.MeetGate):
+            Wave.objects.filter(rollout=rollout, number=decision.number, gate_met_at=None).update(gate_met_at=now)
+            event(logger, "gate_met", rollout=rollout.public_id, wave=decision.number)
+        else:
+            rollouts.open_wave(rollout, decision.number, now)
+
+
+def wave_facts(rollout: Rollout) -> list[waves.WaveFacts]:
+    """How each wave stands, in order; one query."""
+    counts = {
+        "succeeded": Q(targets__state=TargetState.SUCCEEDED),
+        "failed": Q(targets__state__in=FAILURES, targets__excused_at=None),
+        "unreachable": Q(targets__state=TargetState.UNREACHABLE, targets__excused_at=None),
+        "open": Q(targets__state__in=OPEN),
+    }
+    fields = ("number", "opened_at", "gate_met_at")
+    rows = rollout.waves.order_by("number").values(*fields)
+    rows = rows.annotate(**{name: Count("targets", filter=which) for name, which in counts.items()})
+    return [waves.WaveFacts(**row) for row in rows]
+
+
+def _with_example(rollout: Rollout, reason: str) -> str:
+    """The reason, and what one of the failed said: staff read it first."""
+    failed: Target | None = (
+        rollout.targets.filter(state__in=FAILURES, excused_at=None)
+        .select_related("participant")
+        .order_by("-ended_at")
+        .first()
+    )
+    if failed is None:
+        return reason
+    said = f": {failed.reason}" if failed.reason else ""
+    return f"{reason}; {failed.participant.name} {failed.get_state_display()}{said}"[:500]
