@@ -1,0 +1,67 @@
+"""The commands in README.md and docs/ are true: each is run here, or by the test that is named for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.product import ROOT, STAFF_KEY, Product
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# Commands that run longer than a test of their own likes, and the test that runs each.
+RUN_ELSEWHERE = {
+    "script/demo": "tests/demo",
+    "script/test": "tests/scripts",
+    "script/server": "tests/integration",
+}
+
+
+def commands(document: Path) -> list[str]:
+    """The commands in a document's `sh` blocks, continued lines joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+DOCUMENTED = [(document.relative_to(ROOT), command) for document in DOCUMENTS for command in commands(document)]
+
+
+def test_there_are_commands() -> None:
+    assert len(DOCUMENTED) >= 5
+
+
+@pytest.mark.parametrize(("document", "command"), DOCUMENTED)
+def test_a_documented_command_does_what_it_says(
+    document: Path, command: str, product: Product, tmp_path: Path
+) -> None:
+    program = command.split()[0]
+    if program in RUN_ELSEWHERE:
+        assert os.access(ROOT / program, os.X_OK)
+        assert (ROOT / RUN_ELSEWHERE[program]).is_dir()
+        return
+    environment: dict[str, Any] = {**product.full_environment, "DMR_DATA_DIR": str(tmp_path)}
+    if program == "curl":
+        assert shutil.which("curl"), "curl is missing; install the Debian package curl"
+        sender, recipient = (product.register("http://127.0.0.1:9/messages") for _ in range(2))
+        environment |= {"DMR_ADMIN_API_KEY": STAFF_KEY, "KEY": sender.key}
+        for written, real in (
+            ("http://127.0.0.1:8000", product.url),
+            ("tax-board", sender.name),
+            ("police", recipient.name),
+        ):
+            command = command.replace(written, real)
+        command += " --fail-with-body"
+    elif program == ".venv/bin/python":
+        environment |= {"DMR_ENV": "production", "DMR_SECRET_KEY": "only-for-tests-" * 5}
+        command = command.replace(program, sys.executable, 1)
+    else:
+        pytest.fail(f"{document} documents {command!r}, which no test runs")
+    ran = subprocess.run(command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
