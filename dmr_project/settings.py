@@ -23,15 +23,15 @@ DEBUG = False
 
 HOST = env.text("DMR_HOST", "127.0.0.1")
 PORT = env.number("DMR_PORT", 8000, 1, 65535)
-PUBLIC_URL = env.text("DMR_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
+PUBLIC_URL = env.url(
+    "DMR_PUBLIC_URL", f"http://{HOST}:{PORT}", ("http", "https"), "https://dmr.example.ee/relay"
+).rstrip("/")
 TRUSTED_PROXIES = env.networks("DMR_TRUSTED_PROXIES")
 DATA_DIR = Path(env.text("DMR_DATA_DIR", "var"))
 if not DATA_DIR.is_absolute():
     DATA_DIR = BASE_DIR / DATA_DIR
 
 _public = urlsplit(PUBLIC_URL)
-if _public.scheme not in {"http", "https"} or not _public.hostname:
-    raise env.BadEnvironment("DMR_PUBLIC_URL", f"{PUBLIC_URL!r} is not a URL such as https://dmr.example.ee/relay")
 PATH_PREFIX = _public.path
 
 
@@ -43,7 +43,7 @@ def _secret_key() -> str:
     if IS_PRODUCTION:
         raise env.BadEnvironment("DMR_SECRET_KEY", "must be set in production, to 50 random characters or more")
     path = DATA_DIR / "secret-key"
-    DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env.make_folder("DMR_DATA_DIR", DATA_DIR)
     # Written aside and linked into place, so that of several processes that start at once one wins for all.
     if not path.exists():
         fresh = DATA_DIR / f"secret-key.{os.getpid()}.{secrets.token_hex(4)}"
@@ -69,11 +69,17 @@ ADMIN_API_KEY = env.text("DMR_ADMIN_API_KEY")
 ALLOW_PRIVATE_ENDPOINTS = env.flag("DMR_ALLOW_PRIVATE_ENDPOINTS", default=not IS_PRODUCTION)
 
 # -- database --
-_database_url = env.text("DATABASE_URL")
+_database_url = env.url(
+    "DATABASE_URL",
+    "",
+    ("postgres", "postgresql"),
+    "postgres://dmr:…@localhost/dmr; leave it unset for SQLite",
+    needs_host=False,  # postgres:///dmr is the server of this machine
+)
 USES_SQLITE = not _database_url
 DATABASES: dict[str, Any] = {}
 if USES_SQLITE:
-    DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env.make_folder("DMR_DATA_DIR", DATA_DIR)
     DATABASES["default"] = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / "dmr.sqlite3",
@@ -88,13 +94,13 @@ if USES_SQLITE:
     }
 else:
     DATABASES["default"] = dj_database_url.parse(_database_url, conn_max_age=600, conn_health_checks=True)
-    if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-        raise env.BadEnvironment("DATABASE_URL", "must be a postgres:// URL; leave it unset for SQLite")
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- broker and cache --
-REDIS_URL = env.text("REDIS_URL")
+REDIS_URL = env.url(
+    "REDIS_URL", "", ("redis", "rediss"), "redis://localhost/0; leave it unset for an embedded broker"
+)
 BROKER_DIR = DATA_DIR / "broker"
 CACHES: dict[str, Any]
 if REDIS_URL:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -59,6 +60,29 @@ def number(name: str, default: int, least: int, most: int) -> int:
     if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
         raise BadEnvironment(name, f"{value!r} is not a whole number from {least} to {most}")
     return int(value)
+
+
+def url(name: str, default: str, schemes: tuple[str, ...], example: str, *, needs_host: bool = True) -> str:
+    """A URL of one of the schemes. Never echoed: it may hold a password."""
+    value = text(name, default)
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in schemes and bool(parts.hostname or not needs_host) and parts.port != 0
+    except ValueError:  # of the port, or of an address in brackets
+        is_good = False
+    if not is_good:
+        raise BadEnvironment(name, f"is not a URL such as {example}")
+    return value
+
+
+def make_folder(name: str, path: Path) -> None:
+    """Makes the folder that the variable names, for its owner alone."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise BadEnvironment(name, f"{path} cannot be made: {error.strerror}") from error
 
 
 def networks(name: str) -> list[Network]:
