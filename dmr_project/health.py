@@ -17,6 +17,8 @@ from kombu import Connection
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.core import REGISTRY
 
+from dmr_project import embedded_broker
+
 _started_ms = int(time.time() * 1000)
 _packaged_ms = int(Path(__file__).stat().st_mtime * 1000)
 _migrated = False
@@ -105,8 +107,9 @@ def _find_pending_migrations() -> None:
 
 def _ask_broker() -> None:
     if not settings.REDIS_URL:
-        if not os.access(settings.BROKER_DIR.parent, os.W_OK):
-            raise PermissionError(f"{settings.BROKER_DIR} cannot be written")
+        folder = embedded_broker.make_folders()
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written")
         return
     options = {"socket_timeout": 1, "socket_connect_timeout": 1}
     with Connection(settings.CELERY_BROKER_URL, connect_timeout=1, transport_options=options) as broker:
