@@ -23,7 +23,7 @@ from tests import isolation
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAFF_KEY = "staff-key-of-the-product"
-START_SECONDS = 40
+START_SECONDS = 60
 FINAL = ("delivered", "expired", "dead")
 Value = TypeVar("Value")
 
@@ -131,14 +131,24 @@ class Product:
         self.wait_ready()
 
     def wait_ready(self) -> None:
+        said = ""
+
         def is_ready() -> bool:
+            nonlocal said
             assert self.process is not None
             assert self.process.poll() is None, f"it ended: {self.output}"
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                return call(f"{self.url}/readyz", timeout=5).status == 200
-            return False
+            try:
+                answer = call(f"{self.url}/readyz", timeout=5)
+                said = answer.body.decode()
+            except (OSError, http.client.HTTPException) as error:
+                said = repr(error)
+                return False
+            return answer.status == 200
 
-        wait_until(is_ready, START_SECONDS, "the product is ready")
+        try:
+            wait_until(is_ready, START_SECONDS, "the product is ready")
+        except AssertionError as late:
+            raise AssertionError(f"{late}; /readyz: {said}; output: {self.output}") from None
         wait_until(lambda: self.pid("worker") and self.pid("beat"), START_SECONDS, "worker and beat run")
 
     def stop(self) -> float:
@@ -213,6 +223,10 @@ class Product:
         else:
             os.kill(pid, signal.SIGKILL)
         return pid
+
+    def kill_and_see_it_back(self, name: str, seconds: float = 5) -> None:
+        old = self.kill(name)
+        wait_until(lambda: self.pid(name) not in (0, old), seconds, f"{name} is back")
 
     # -- the registry --
 
