@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions, status
 from rest_framework.request import Request
@@ -79,6 +80,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         said = problem(413, f"The body may have at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes here.")
     elif isinstance(error, PermissionDenied):
         said = problem(403, "This credential may not do that.")
+    elif isinstance(error, (OperationalError, InterfaceError)):
+        event(logger, "database_unavailable", logging.ERROR, error=type(error).__name__)
+        said = problem(503, "The database cannot be reached just now. Send the same again, with the same message id.")
+        headers["Retry-After"] = "5"
     elif isinstance(error, exceptions.APIException):
         said = problem(error.status_code, _sentence(error.detail))
         if getattr(error, "auth_header", None):

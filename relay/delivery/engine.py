@@ -39,6 +39,7 @@ PUMP_SECONDS = 20.0
 LINGER = timedelta(seconds=6)  # a pump waits for what is due this soon; a little more than the sweep's period
 GATHER_SECONDS = 0.004  # outcomes that come this close together are settled together
 LOOK_AGAIN_SECONDS = 0.25  # while attempts are in flight and nothing wakes us
+CONNECTION_CHECK_SECONDS = 5.0
 HAND_BACK_SECONDS = 4.0  # for attempts in flight when the process is asked to stop
 
 Result = TypeVar("Result")
@@ -59,6 +60,7 @@ class Engine:
         self._in_flight: dict[asyncio.Task[Attempted], Claimed] = {}
         self._cursor = 0  # where the next claim begins its round of the recipients
         self._claimed_at = timezone.now()
+        self._connection_checked_at = 0.0
 
     # -- from any thread --
 
@@ -236,7 +238,10 @@ class Engine:
 
     async def _in_database(self, work: Callable[[], Result]) -> Result:
         def fresh() -> Result:
-            close_old_connections()
+            # Not each time: it asks the server whether the connection still stands.
+            if time.monotonic() - self._connection_checked_at > CONNECTION_CHECK_SECONDS:
+                close_old_connections()
+                self._connection_checked_at = time.monotonic()
             try:
                 return work()
             except (OperationalError, InterfaceError):
