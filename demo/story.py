@@ -85,7 +85,7 @@ Act = Callable[[Scene], None]
 def open_the_network(scene: Scene) -> None:
     """Core opens the network"""
     network, narration = scene.network, scene.narration
-    with narration.step("The relay is up: web, worker and scheduler, each a process of its own"):
+    with narration.step("The relay is started, and ready"):
         network.product.start()
         ready = network.product.get("/readyz").json()
         narration.say(
