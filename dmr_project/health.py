@@ -18,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import REGISTRY
 
 from dmr_project import embedded_broker
+from observability import collectors
 
 _started_ms = int(time.time() * 1000)
 _packaged_ms = int(Path(__file__).stat().st_mtime * 1000)
@@ -72,7 +73,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         body = generate_latest(registry)
     else:
         body = generate_latest(REGISTRY)
-    return HttpResponse(body, content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(body + collectors.exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _outcome(check: Callable[[], None]) -> str:

@@ -153,6 +153,11 @@ CELERY_ENABLE_UTC = True
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_BEAT_SCHEDULE = {
+    "alerts": {
+        "task": "observability.evaluate",
+        "schedule": 5.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
     "sweep": {
         "task": "relay.sweep",
         "schedule": 5.0,
@@ -180,6 +185,7 @@ INSTALLED_APPS = [
     "participants",
     "relay",
     "updates",
+    "observability",
 ]
 MIDDLEWARE = [
     "dmr_project.middleware.VersionHeader",
@@ -222,10 +228,13 @@ TIME_ZONE = "Europe/Tallinn"
 USE_I18N = True
 USE_TZ = True
 FORMAT_MODULE_PATH = ["dmr_project.formats"]
-STATIC_URL = "static/"
+STATIC_URL = f"{PATH_PREFIX}/static/"
 WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
 WHITENOISE_AUTOREFRESH = False
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+EMAIL_TIMEOUT = 5  # seconds; a mail server that hangs is a mail server that is down
+# The console stands for a mail server, so somebody must be addressed; staff with an e-mail address are besides.
+MANAGERS = [] if IS_PRODUCTION else [("Core", "core@localhost")]
 
 # -- security --
 # The Host header of a direct call is a participant's business: our own links come from DMR_PUBLIC_URL.
@@ -276,12 +285,17 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"event": {"()": "dmr_project.lib.log.EventFormatter", "as_json": IS_PRODUCTION}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "event"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "event"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
         "django.request": {"level": "ERROR"},
         "django.security": {"level": "ERROR"},
+        # A traceback for each odd Host header, which anybody can send; the 400 that answers it says enough.
+        "django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False},
         "celery": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},

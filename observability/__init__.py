@@ -1,0 +1,1 @@
+"""HOW THE NETWORK IS: what agents say of their Instances, alerts, the fleet page and its gauges."""

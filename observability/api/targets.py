@@ -1,0 +1,24 @@
+"""`GET /api/v1/observability/targets`: Prometheus' HTTP service discovery."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from dmr_project.lib.api import APIEndpoint
+from observability import targets
+from participants.authentication import ApiKeyAuthentication, IsStaffKey
+
+
+class Targets(APIEndpoint):
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (IsStaffKey,)
+
+    @extend_schema(
+        operation_id="observability_targets",
+        responses={(200, "application/json"): {"type": "array", "items": {"type": "object"}}},
+    )
+    def get(self, request: Request) -> Response:
+        """Every participant's endpoint as `host:port` with its labels, for `http_sd_configs`."""
+        return Response(targets.targets(), headers={"Cache-Control": "no-store"})

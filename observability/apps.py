@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class Observability(AppConfig):
+    name = "observability"
+    verbose_name = "Observability"
