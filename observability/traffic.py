@@ -50,7 +50,7 @@ def traffic_of(participant_ids: Collection[int]) -> dict[int, Traffic]:
         Delivery.objects.filter(recipient_id__in=participant_ids, accepted_at__gt=since)
         .order_by()
         .values_list("recipient_id")
-        .annotate(Count("pk"), Count("pk", filter=Q(attempts__gt=1) | ~Q(last_error="")))
+        .annotate(count=Count("pk"), failed=Count("pk", filter=Q(attempts__gt=1) | ~Q(last_error="")))
     )
     came = {recipient_id: (count, failed) for recipient_id, count, failed in received}
     sent = dict(
