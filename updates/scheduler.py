@@ -124,5 +124,6 @@ def _with_example(rollout: Rollout, reason: str) -> str:
     )
     if failed is None:
         return reason
+    state = failed.state.replace("_", " ")
     said = f": {failed.reason}" if failed.reason else ""
-    return f"{reason}; {failed.participant.name} {failed.get_state_display()}{said}"[:500]
+    return f"{reason}; {failed.participant.name} {state}{said}"[:500]

@@ -267,5 +267,6 @@ def test_requires_settings_and_notes_may_be_absent() -> None:
 def test_versions_are_ordered_as_semver_says() -> None:
     ordered = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1",
                "1.0.0", "1.0.1", "1.2.0", "1.10.0", "2.0.0"]  # fmt: skip
-    assert sorted(reversed(ordered), key=version_key) == ordered
+    backwards = ordered[::-1]
+    assert sorted(backwards, key=version_key) == ordered
     assert version_key("1.0.0+a") == version_key("1.0.0+b")

@@ -1,0 +1,130 @@
+"""What the pages of this app share: a form that makes one domain call, and buttons that make one each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from dmr_project.lib.errors import DomainError
+from participants.admin import ReadOnlyAdmin
+
+
+class DomainAdmin(ReadOnlyAdmin):
+    """Rows that nothing but the domain changes: `create` by a form, `act` by buttons on a row's page.
+
+    A refusal of the domain is shown where the person is; it changes nothing.
+    """
+
+    new_form: type[forms.Form] | None = None
+    new_title = ""
+    new_button = "Save"
+    new_help = ""
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Any, str]:
+        """Makes the domain call; returns the row and what to tell. Raises DomainError."""
+        raise NotImplementedError
+
+    def buttons(self, row: Any) -> dict[str, tuple[str, str]]:
+        """What may be done with the row as it is: name → (label, what it means)."""
+        return {}
+
+    def act(self, request: HttpRequest, row: Any, name: str) -> str:
+        """Makes the domain call of the button; returns what to tell. Raises DomainError."""
+        raise NotImplementedError
+
+    def may_steer(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.new_form is not None and request.user.has_perm(
+            f"{self.opts.app_label}.add_{self.opts.model_name}"
+        )
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if self.new_form is None or not self.has_add_permission(request):
+            raise PermissionDenied
+        is_sent = request.method == "POST"
+        form = self.new_form(request.POST, request.FILES) if is_sent else self.new_form()
+        if is_sent and form.is_valid():
+            try:
+                row, said = self.create(request, form.cleaned_data)
+            except DomainError as error:
+                form.add_error(None, error.detail)
+            else:
+                messages.success(request, said)
+                return HttpResponseRedirect(self._url("change", row.pk))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": self.new_title,
+            "form": form,
+            "button": self.new_button,
+            "help": self.new_help,
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/updates/new.html", context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        buttons = self.buttons(row) if row is not None and self.may_steer(request) else {}
+        context = {"buttons": buttons, **(self.more_context(row) if row is not None else {})}
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+
+    def more_context(self, row: Any) -> dict[str, Any]:
+        return {}
+
+    def get_urls(self) -> list[URLPattern]:
+        steer = path(
+            "<path:object_id>/do/<slug:name>/",
+            self.admin_site.admin_view(self.steer),
+            name=f"{self.opts.app_label}_{self.opts.model_name}_do",
+        )
+        return [steer, *super().get_urls()]
+
+    def steer(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """A button was pressed."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.get_object(request, unquote(object_id))
+        if row is None or not self.may_steer(request):
+            raise PermissionDenied
+        try:
+            if name not in self.buttons(row):
+                messages.warning(request, f"{row}: this cannot be done any more; somebody may have been first.")
+            else:
+                messages.success(request, self.act(request, row, name))
+        except DomainError as error:
+            messages.error(request, error.detail)
+        return HttpResponseRedirect(self._url("change", row.pk))
+
+    def is_list(self, request: HttpRequest) -> bool:
+        found = request.resolver_match
+        return found is not None and found.url_name == f"{self.opts.app_label}_{self.opts.model_name}_changelist"
+
+    def act_on_all(self, request: HttpRequest, rows: Any, act: Callable[[Any], object], done: str) -> None:
+        """An action on the list: one domain call a row, and one message for each refusal."""
+        count = 0
+        for row in rows:
+            try:
+                count += act(row) is not False
+            except DomainError as error:
+                messages.error(request, error.detail)
+        messages.info(request, f"{count} of {len(rows)} {done}.")
+
+    def _url(self, name: str, *args: Any) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=args)

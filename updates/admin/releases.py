@@ -1,0 +1,222 @@
+"""Staff keys and releases."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from participants.admin import actor, badge
+from updates import manifest, releases, signatures, staff_keys
+from updates.admin.pages import DomainAdmin
+from updates.models import Release, StaffKey
+
+COLOURS = {"draft": "#8a5a00", "approved": "#1f5f99", "published": "#2b7a3d", "withdrawn": "#666"}
+SEVERITIES = {"optional": "#666", "mandatory": "#1f5f99", "critical": "#b3261e"}
+
+
+class NewKeyForm(forms.Form):
+    person = forms.ModelChoiceField(
+        User.objects.filter(is_active=True, is_staff=True).order_by("username"), help_text="Whose key it is."
+    )
+    public_key = forms.CharField(
+        max_length=200,
+        widget=forms.TextInput(attrs={"size": 60, "class": "vTextField"}),
+        help_text="The line in FILE.pub, as `dmr-agent release keygen` writes it. Never the private key.",
+    )
+
+
+@admin.register(StaffKey)
+class StaffKeyAdmin(DomainAdmin):
+    new_form = NewKeyForm
+    new_title = "Register a public key"
+    new_button = "Register"
+    list_display = ("short_id", "person", "state", "created_at", "withdrawn_at")
+    list_filter = (
+        ("withdrawn_at", admin.EmptyFieldListFilter),
+        ("person", admin.RelatedOnlyFieldListFilter),
+    )
+    list_select_related = ("person",)
+    search_fields = ("key_id", "person__username")
+    fields = ("person", "key_id", "public_key", "created_at", "withdrawn_at")
+    actions = ("withdraw",)
+    change_form_template = "admin/updates/change_form.html"
+
+    @admin.display(description="key id", ordering="key_id")
+    def short_id(self, row: StaffKey) -> str:
+        return f"{row.key_id[:16]}…"
+
+    @admin.display(description="state")
+    def state(self, row: StaffKey) -> SafeString:
+        return badge("Valid", COLOURS["published"]) if row.is_valid else badge("Withdrawn", COLOURS["withdrawn"])
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[StaffKey, str]:
+        key = staff_keys.add(data["public_key"], data["person"], actor=actor(request))
+        return key, f"The key is {data['person']}'s from now on."
+
+    def buttons(self, row: StaffKey) -> dict[str, tuple[str, str]]:
+        return {"withdraw": ("Withdraw", "its signatures count for nothing from now on")} if row.is_valid else {}
+
+    def act(self, request: HttpRequest, row: StaffKey, name: str) -> str:
+        staff_keys.withdraw(row, actor=actor(request))
+        return "The key is withdrawn."
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        return self.may_steer(request)
+
+    @admin.action(description="Withdraw: signatures by it count for nothing", permissions=["steer"])
+    def withdraw(self, request: HttpRequest, queryset: QuerySet[StaffKey]) -> None:
+        self.act_on_all(request, queryset, lambda row: staff_keys.withdraw(row, actor=actor(request)), "withdrawn")
+
+
+class ImportForm(forms.Form):
+    manifest_file = forms.FileField(required=False, help_text="The manifest, JSON.")
+    manifest_text = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 12, "cols": 90, "class": "vLargeTextField"}),
+        help_text="Or its text. White space and the order of keys do not matter.",
+    )
+    signed = forms.CharField(
+        label="Signatures",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4, "cols": 90, "class": "vLargeTextField"}),
+        help_text="One a line, as `dmr-agent release sign` prints it. More can follow: import the manifest again.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if bool(data.get("manifest_file")) == bool(data.get("manifest_text")):
+            raise forms.ValidationError("Choose a file, or paste the manifest: one of the two.")
+        return data
+
+
+@admin.register(Release)
+class ReleaseAdmin(DomainAdmin):
+    new_form = ImportForm
+    new_title = "Import a release"
+    new_button = "Import"
+    new_help = "You become its author: somebody else has to approve it."
+    list_display = (
+        "version",
+        "state_now",
+        "how_severe",
+        "sequence",
+        "author",
+        "approver",
+        "signed_by",
+        "published_at",
+    )
+    list_filter = ("state", "severity")
+    list_select_related = ("author", "approver")
+    search_fields = ("version", "digest")
+    fields = (
+        ("version", "sequence"),
+        ("state_now", "how_severe"),
+        ("author", "approver"),
+        ("created_at", "approved_at", "published_at", "withdrawn_at"),
+        "signatures_held",
+        "notes_et",
+        "notes_en",
+        "digest",
+        "components",
+        "manifest_text",
+    )
+    readonly_fields = ("state_now", "how_severe", "signatures_held", "components", "manifest_text")
+    actions = ("approve", "publish")
+    change_form_template = "admin/updates/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
+        rows = Release.objects.annotate(signature_count=Count("signatures"))
+        return rows.defer("manifest") if self.is_list(request) else rows
+
+    @admin.display(description="state", ordering="state")
+    def state_now(self, row: Release) -> SafeString:
+        return badge(row.get_state_display(), COLOURS[row.state])
+
+    @admin.display(description="severity", ordering="severity")
+    def how_severe(self, row: Release) -> SafeString:
+        return badge(row.get_severity_display(), SEVERITIES[row.severity])
+
+    @admin.display(description="signatures")
+    def signed_by(self, row: Any) -> int:
+        count: int = row.signature_count
+        return count
+
+    @admin.display(description="signatures")
+    def signatures_held(self, row: Release) -> SafeString:
+        rows = row.signatures.select_related("key__person")
+        listed = format_html_join(
+            "",
+            "<li>{} <code>{}…</code> {}</li>",
+            (
+                (
+                    each.key.person.get_username(),
+                    each.key.key_id[:16],
+                    "" if each.key.is_valid else "(withdrawn: does not count)",
+                )
+                for each in rows
+            ),
+        )
+        people = len(signatures.signers(row))
+        return format_html("<ul style='margin:0'>{}</ul>{} of {} people needed", listed, people, signatures.THRESHOLD)
+
+    @admin.display(description="components")
+    def components(self, row: Release) -> SafeString:
+        content = manifest.parse(row.canonical).content
+        return format_html(
+            "<ul style='margin:0'>{}</ul>",
+            format_html_join(
+                "", "<li>{} <code>{}</code></li>", ((each["name"], each["image"]) for each in content["components"])
+            ),
+        )
+
+    @admin.display(description="manifest")
+    def manifest_text(self, row: Release) -> SafeString:
+        text = json.dumps(json.loads(row.canonical), indent=2, ensure_ascii=False)
+        return format_html("<pre style='margin:0;max-height:24em;overflow:auto'>{}</pre>", text)
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Release, str]:
+        content = data["manifest_file"].read() if data["manifest_file"] else data["manifest_text"].encode()
+        lines = [line for line in data["signed"].splitlines() if line.strip()]
+        signed = [manifest.load_json(line.encode(), f"signature {n}") for n, line in enumerate(lines, 1)]
+        user: Any = request.user
+        release = releases.import_manifest(content, signed, user)
+        return release, f"{release} is {release.state}, with {release.signatures.count()} signature(s)."
+
+    def buttons(self, row: Release) -> dict[str, tuple[str, str]]:
+        approve = ("Approve", "by somebody else than its author")
+        publish = ("Publish", "from now on it may be rolled out")
+        withdraw = ("Withdraw", "no Instance gets it any more; its rollout is aborted")
+        by_state: dict[str, dict[str, tuple[str, str]]] = {
+            "draft": {"approve": approve, "withdraw": withdraw},
+            "approved": {"publish": publish, "withdraw": withdraw},
+            "published": {"withdraw": withdraw},
+        }
+        return by_state.get(row.state, {})
+
+    def act(self, request: HttpRequest, row: Release, name: str) -> str:
+        user: Any = request.user
+        call = {"approve": releases.approve, "publish": releases.publish, "withdraw": releases.withdraw}[name]
+        call(row, user)
+        done = {"approve": "approved", "publish": "published", "withdraw": "withdrawn"}[name]
+        return f"{row} is {done}."
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        return self.may_steer(request)
+
+    @admin.action(description="Approve", permissions=["steer"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
+        user: Any = request.user
+        self.act_on_all(request, queryset, lambda row: releases.approve(row, user), "approved")
+
+    @admin.action(description="Publish", permissions=["steer"])
+    def publish(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
+        user: Any = request.user
+        self.act_on_all(request, queryset, lambda row: releases.publish(row, user), "published")

@@ -1,0 +1,263 @@
+"""Rollouts and their progress; what was said of each target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+
+from participants.admin import ReadOnlyAdmin, actor, badge
+from participants.models import Institution, Participant
+from updates import progress, rollouts
+from updates.admin.pages import DomainAdmin
+from updates.models import Release, Report, Rollout, Target, TargetEvent, TargetState
+from updates.models.rollouts import FAILURES
+
+PAGE = 100
+COLOURS = {"running": "#1f5f99", "paused": "#b3261e", "aborted": "#666", "finished": "#2b7a3d"}
+STATES = {
+    "waiting": "#999",
+    "offered": "#8a5a00",
+    "accepted": "#1f5f99",
+    "installing": "#1f5f99",
+    "verifying": "#1f5f99",
+    "succeeded": "#2b7a3d",
+    "failed": "#b3261e",
+    "rolled_back": "#b3261e",
+    "timed_out": "#b3261e",
+    "unreachable": "#666",
+    "skipped": "#666",
+}
+# A wave's bar, from left to right.
+BAR = (
+    ("succeeded", "#2b7a3d", "succeeded"),
+    ("failed", "#b3261e", "failed, rolled back or timed out"),
+    ("left_out", "#8c8c8c", "skipped or unreachable"),
+    ("under_way", "#5b9bd5", "offered or under way"),
+)
+
+
+def target_badge(state: str) -> SafeString:
+    return badge(state.replace("_", " "), STATES[state])
+
+
+class StartForm(forms.Form):
+    release = forms.ModelChoiceField(Release.objects.published().defer("manifest").order_by("-sequence"))
+    waves = forms.CharField(
+        initial="10,50,100",
+        help_text="Shares of the Instances in percent, each with those before it, up to 100.",
+    )
+    gate = forms.FloatField(
+        initial=1.0, min_value=0, max_value=1, help_text="Share of a wave that must have succeeded, such as 0.95."
+    )
+    soak_seconds = forms.IntegerField(
+        initial=3600, min_value=0, label="Soak time (s)", help_text="From the gate to the next wave."
+    )
+    max_failures = forms.IntegerField(
+        initial=0, min_value=0, label="Failures allowed", help_text="One more pauses the rollout."
+    )
+    institution = forms.ModelChoiceField(
+        Institution.objects.present(), required=False, empty_label="All", help_text="Only its participants."
+    )
+    participant_type = forms.ChoiceField(choices=Participant.Type.choices, label="Type")
+    from_version = forms.CharField(
+        required=False, max_length=100, help_text="Only those that said that they run this version."
+    )
+
+    def clean_waves(self) -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in self.cleaned_data["waves"].split(","))
+        except ValueError:
+            raise forms.ValidationError("Percentages with commas between, such as 10,50,100.") from None
+
+
+@admin.register(Rollout)
+class RolloutAdmin(DomainAdmin):
+    new_form = StartForm
+    new_title = "Start a rollout"
+    new_button = "Start"
+    new_help = "The Instances are fixed at the start: who registers later is not among them."
+    list_display = ("release", "state_now", "succeeded", "failed", "size", "reason", "started_at", "started_by")
+    list_filter = ("state", ("institution", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("release", "started_by")
+    search_fields = ("release__version",)
+    fields = (
+        ("release", "state_now", "reason"),
+        ("started_by", "started_at", "ended_at"),
+        ("gate", "soak_seconds", "max_failures"),
+        ("institution", "participant_type", "from_version"),
+    )
+    readonly_fields = ("state_now",)
+    change_form_template = "admin/updates/rollout.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rollout]:
+        rows = Rollout.objects.select_related("release", "institution", "started_by").defer("release__manifest")
+        if not self.is_list(request):
+            return rows
+        return rows.annotate(
+            succeeded_count=Count("targets", filter=Q(targets__state=TargetState.SUCCEEDED)),
+            failed_count=Count("targets", filter=Q(targets__state__in=FAILURES)),
+        )
+
+    @admin.display(description="state", ordering="state")
+    def state_now(self, row: Rollout) -> SafeString:
+        return badge(row.get_state_display(), COLOURS[row.state])
+
+    @admin.display(description="succeeded", ordering="succeeded_count")
+    def succeeded(self, row: Any) -> int:
+        count: int = row.succeeded_count
+        return count
+
+    @admin.display(description="failed", ordering="failed_count")
+    def failed(self, row: Any) -> int:
+        count: int = row.failed_count
+        return count
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Rollout, str]:
+        user: Any = request.user
+        plan = rollouts.Plan(**{name: value for name, value in data.items() if name != "release"})
+        rollout = rollouts.start(data["release"], plan, user)
+        return rollout, f"The rollout of {rollout.release} runs, for {rollout.size} Instance(s)."
+
+    def buttons(self, row: Rollout) -> dict[str, tuple[str, str]]:
+        pause = ("Pause", "what no agent has accepted is withdrawn")
+        resume = ("Resume", "the failures so far are excused")
+        abort = ("Abort", "for good; what is under way goes on to its end")
+        by_state: dict[str, dict[str, tuple[str, str]]] = {
+            "running": {"pause": pause, "abort": abort},
+            "paused": {"resume": resume, "abort": abort},
+        }
+        return by_state.get(row.state, {})
+
+    def act(self, request: HttpRequest, row: Rollout, name: str) -> str:
+        reason = request.POST.get("reason", "")[:500]
+        call = {"pause": rollouts.pause, "resume": rollouts.resume, "abort": rollouts.abort}[name]
+        count = call(row, actor=actor(request), reason=reason)
+        return {
+            "pause": f"Paused; {count} offer(s) withdrawn.",
+            "resume": f"It goes on; {count} failure(s) excused.",
+            "abort": f"Aborted; {count} Instance(s) left as they are.",
+        }[name]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        wanted = {"page": request.GET.get("p", "1"), "state": request.GET.get("target_state", "")}
+        return super().change_view(request, object_id, form_url, {"wanted": wanted, **(extra_context or {})})
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        row: Rollout = context["original"]
+        wanted = context["wanted"]
+        waves = progress.of_waves(row)
+        targets = row.targets.select_related("participant__institution", "wave").order_by(
+            "wave__number", "participant__name"
+        )
+        if wanted["state"] in TargetState.values:
+            targets = targets.filter(state=wanted["state"])
+        page = Paginator(targets, PAGE).get_page(wanted["page"])
+        context |= {
+            "waves": [{"progress": each, "bar": bar(each)} for each in waves],
+            "counts": [(state, target_badge(state), count) for state, count in progress.per_state(waves)],
+            "page": page,
+            "targets": [(each, target_badge(each.state)) for each in page],
+            "refresh": row.state == Rollout.State.RUNNING,
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+def bar(wave: progress.WaveProgress) -> list[dict[str, Any]]:
+    """The parts of a wave's bar, widths in percent."""
+    counts = [(getattr(wave, name), colour, label) for name, colour, label in BAR]
+    return [
+        {"width": f"{100 * count / wave.wave.size:.2f}", "colour": colour, "label": f"{count} {label}"}
+        for count, colour, label in counts
+        if count
+    ]
+
+
+class Rows(admin.TabularInline):
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class EventRows(Rows):
+    model = TargetEvent
+    fields = ("at", "kind", "from_state", "to_state", "actor", "detail")
+
+
+class ReportRows(Rows):
+    model = Report
+    fields = ("at", "sequence", "state", "detail", "steps", "answer", "refusal")
+
+
+@admin.register(Target)
+class TargetAdmin(ReadOnlyAdmin):
+    """One Instance in a rollout, with all that was said of it."""
+
+    list_display = ("participant", "release", "wave_number", "state_now", "reason", "contradicted_at", "ended_at")
+    list_filter = ("state", ("contradicted_at", admin.EmptyFieldListFilter))
+    list_select_related = ("participant", "rollout__release", "wave")
+    search_fields = ("participant__name", "rollout__release__version")
+    fields = (
+        ("participant", "rollout", "wave"),
+        ("state_now", "reason"),
+        ("offered_at", "accepted_at", "deadline", "ended_at"),
+        ("excused_at", "contradicted_at", "public_id"),
+    )
+    readonly_fields = ("state_now", "public_id")
+    inlines = (EventRows, ReportRows)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Target]:
+        return Target.objects.defer("rollout__release__manifest")
+
+    @admin.display(description="state", ordering="state")
+    def state_now(self, row: Target) -> SafeString:
+        return target_badge(row.state)
+
+    @admin.display(description="release", ordering="rollout__release__sequence")
+    def release(self, row: Target) -> str:
+        return row.rollout.release.version
+
+    @admin.display(description="wave", ordering="wave__number")
+    def wave_number(self, row: Target) -> int:
+        return row.wave.number
+
+
+@admin.register(TargetEvent)
+class TargetEventAdmin(ReadOnlyAdmin):
+    """What happened to targets; contradictions are what staff look for."""
+
+    list_display = ("at", "kind", "participant", "release", "from_state", "to_state", "actor", "detail")
+    list_filter = ("kind", "to_state")
+    list_select_related = ("target__participant", "target__rollout__release")
+    search_fields = ("target__participant__name",)
+    show_full_result_count = False
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TargetEvent]:
+        return TargetEvent.objects.defer("target__rollout__release__manifest")
+
+    @admin.display(description="Instance")
+    def participant(self, row: TargetEvent) -> str:
+        return row.target.participant.name
+
+    @admin.display(description="release")
+    def release(self, row: TargetEvent) -> str:
+        return row.target.rollout.release.version
