@@ -73,6 +73,7 @@ def accept(sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
         sent_by=envelope.sent_by,
         send_to=envelope.send_to,
         model_type=envelope.model_type,
+        conversation=envelope.conversation,
         content_type=envelope.content_type,
         room_id=found.policy.room_id if isinstance(found, Route) else None,
         payload=payload,
@@ -104,6 +105,7 @@ def _store_delivery(message: Message, found: Route | DeadEnd) -> None:
     delivery = Delivery(
         message=message,
         recipient_name=message.send_to,
+        conversation=message.conversation,
         due_at=message.accepted_at,
         accepted_at=message.accepted_at,
         expires_at=message.expires_at,

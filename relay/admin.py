@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from participants.admin import ReadOnlyAdmin, badge
-from relay.delivery import dead_letter
-from relay.models import Attempt, Delivery, Message, State
+from relay.delivery import breaker, dead_letter
+from relay.models import Attempt, Breaker, Delivery, Message, State
 from relay.querysets import DeliveryQuerySet
 
 _COLOURS = {
@@ -230,3 +230,27 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.display(description="payload")
     def payload_facts(self, row: Message) -> str:
         return payload_facts(row)
+
+
+@admin.register(Breaker)
+class BreakerAdmin(ReadOnlyAdmin):
+    """Recipients that have failed, and whether they are tried now."""
+
+    list_display = ("recipient", "state_badge", "failures", "opened_at", "probe_at", "last_error")
+    list_filter = ("state",)
+    list_select_related = ("recipient",)
+    search_fields = ("recipient__name",)
+    ordering = ("-failures",)
+    actions = ("close",)
+
+    @admin.display(description="state", ordering="state")
+    def state_badge(self, row: Breaker) -> SafeString:
+        return badge(row.get_state_display(), "#2b7a3d" if row.state == Breaker.State.CLOSED else "#b3261e")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("relay.change_delivery")
+
+    @admin.action(description="Close: try the recipient again now", permissions=["operate"])
+    def close(self, request: HttpRequest, queryset: QuerySet[Breaker]) -> None:
+        count = breaker.close(queryset)
+        self.message_user(request, f"{count} closed." + _left(queryset.count() - count, "closed already"))

@@ -34,6 +34,7 @@ class Envelope:
     model_type: str  # empty where there is none
     content_type: str
     time_to_live: int | None  # seconds, as the sender asks
+    conversation: str = ""  # within which deliveries keep their order; empty where there is none
 
     def digest(self, payload: bytes) -> str:
         """Hex SHA-256 of what makes a repeat the same message: recipient, reference, types, payload."""
@@ -78,8 +79,9 @@ def read(headers: Mapping[str, str]) -> Envelope:
     message_id = parse_uuid(written_id)
     if written_id and message_id is None and not any(error["header"] == "X-Message-Id" for error in errors):
         errors.append({"header": "X-Message-Id", "detail": f"must be a UUID, not {written_id!r}"})
+    conversation = value("X-Conversation-Id")
     ttl = value("TTL")
-    if ttl and not (ttl.isdigit() and len(ttl) <= 10 and int(ttl) > 0):
+    if ttl and not (ttl.isascii() and ttl.isdigit() and len(ttl) <= 10 and int(ttl) > 0):
         errors.append({"header": "TTL", "detail": f"must be a whole number of seconds above 0, not {ttl!r}"})
     if errors or message_id is None:
         raise InvalidHeader("; ".join(f"{each['header']} {each['detail']}" for each in errors), errors=errors)
@@ -92,4 +94,5 @@ def read(headers: Mapping[str, str]) -> Envelope:
         model_type=model_type,
         content_type=content_type,
         time_to_live=int(ttl) if ttl else None,
+        conversation=conversation,
     )

@@ -15,3 +15,6 @@ LATENCY = Histogram(
 )
 WAKES = Counter("dmr_wakes_total", "Wake-ups of a pump, by result.", ["result"])
 LEASES_LOST = Counter("dmr_leases_lost_total", "Claims whose lease ran out: a worker died or hung.")
+BREAKERS = Counter(
+    "dmr_breaker_transitions_total", "Breakers of recipients that opened, closed or parked.", ["state"]
+)

@@ -33,6 +33,7 @@ class Message(models.Model):
     sent_by = models.CharField(max_length=50)  # the sender's name, or Classifier, or Dmr
     send_to = models.CharField(max_length=255)  # as the sender wrote it
     model_type = models.CharField(max_length=255, blank=True)
+    conversation = models.CharField(max_length=255, blank=True)
     content_type = models.CharField(max_length=255)
     room = models.ForeignKey(Room, on_delete=models.SET_NULL, null=True, related_name="messages")
     payload = models.BinaryField()
@@ -73,6 +74,7 @@ class Delivery(models.Model):
         Participant, on_delete=models.PROTECT, null=True, related_name="deliveries", db_index=False
     )
     recipient_name = models.CharField(max_length=255)
+    conversation = models.CharField(max_length=255, blank=True)  # its message's
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     due_at = models.DateTimeField()
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -99,12 +101,24 @@ class Delivery(models.Model):
                 condition=~Q(state__in=("pending", "delivering")) | Q(recipient__isnull=False),
                 name="what_is_under_way_has_a_recipient",
             ),
+            # delivery.claim: never two in flight for one conversation, whatever two pumps do at once.
+            models.UniqueConstraint(
+                fields=("recipient", "conversation"),
+                condition=Q(state="delivering") & ~Q(conversation=""),
+                name="one_in_flight_per_conversation",
+            ),
         )
         indexes = (
             # observability.traffic: what was accepted for a participant in the last hour.
             models.Index(fields=("recipient", "accepted_at"), name="delivery_received"),
             # delivery.claim: what is due, recipient by recipient.
             models.Index(fields=("recipient", "due_at", "id"), condition=Q(state="pending"), name="delivery_due"),
+            # delivery.claim: has a conversation anything earlier that has not ended?
+            models.Index(
+                fields=("recipient", "conversation", "id"),
+                condition=Q(state__in=("pending", "delivering")) & ~Q(conversation=""),
+                name="delivery_conversation",
+            ),
             # delivery.claim.next_due.
             models.Index(fields=("due_at",), condition=Q(state="pending"), name="delivery_next_due"),
             # delivery.sweeper: leases that have run out.
@@ -138,3 +152,36 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.error}"
+
+
+class Breaker(models.Model):
+    """What the attempts at one recipient have come to, for all pumps: whether it is worth trying now.
+
+    Recipients that have never failed have no row.
+    """
+
+    class State(models.TextChoices):
+        CLOSED = "closed"  # it is tried
+        OPEN = "open"  # it fails: one probe at a time, with growing pauses
+        PARKED = "parked"  # it said 410 Gone: held until staff close the breaker
+
+    recipient = models.OneToOneField(Participant, on_delete=models.CASCADE, primary_key=True, related_name="breaker")
+    state = models.CharField(max_length=6, choices=State.choices, default=State.CLOSED)
+    failures = models.PositiveIntegerField(default=0)  # in a row
+    opened_at = models.DateTimeField(null=True)
+    probe_at = models.DateTimeField(null=True)  # when the next attempt may be made while it is open
+    last_error = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=~Q(state="open") | Q(probe_at__isnull=False), name="an_open_breaker_has_a_probe"
+            ),
+        )
+        indexes = (
+            # breaker.next_probe.
+            models.Index(fields=("probe_at",), condition=Q(state="open"), name="breaker_probe"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.recipient}: {self.state}"

@@ -12,12 +12,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.db.models import F
 from django.utils import timezone
 
 from participants.models import Participant
-from relay.models import Delivery, State
+from relay.delivery import breaker
+from relay.models import Breaker, Delivery, State
 
 LEASE = timedelta(seconds=30)
 ROWS_OF_EACH = 8  # that one claim takes of one recipient
@@ -37,6 +38,8 @@ class Claimed:
     recipient_is_gone: bool
     host: str
     success_statuses: str
+    failures: int  # of the recipient, in a row
+    is_probe: bool  # its breaker is open: this one attempt tells whether it is back
     message_pk: int
     sent_by: str
     send_to: str
@@ -44,6 +47,7 @@ class Claimed:
     written_ref: str
     model_type: str
     content_type: str
+    conversation: str
     payload: bytes
     accepted_at: datetime
     expires_at: datetime
@@ -55,19 +59,28 @@ _LOCK = {"postgresql": "FOR UPDATE SKIP LOCKED", "sqlite": ""}
 _FEW_OF_EACH = {
     "postgresql": """
         CROSS JOIN LATERAL (
-            SELECT id FROM relay_delivery
-            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s
+            SELECT id FROM relay_delivery one
+            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s AND {is_head}
             ORDER BY due_at, id LIMIT %(of_each)s {lock}
         ) d
     """,
     "sqlite": """
         JOIN relay_delivery d ON d.id IN (
-            SELECT id FROM relay_delivery
-            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s
+            SELECT id FROM relay_delivery one
+            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s AND {is_head}
             ORDER BY due_at, id LIMIT %(of_each)s
         )
     """,
 }
+# Within a conversation the oldest goes first, alone: what comes after it waits for its end.
+_IS_HEAD = """
+    (one.conversation = '' OR NOT EXISTS (
+        SELECT 1 FROM relay_delivery other
+        WHERE other.recipient_id = one.recipient_id AND other.conversation = one.conversation
+            AND other.state IN ('pending', 'delivering') AND other.conversation <> ''
+            AND (other.id < one.id OR other.state = 'delivering')
+    ))
+"""
 _CLAIM = """
     WITH RECURSIVE waiting(recipient_id) AS (
         SELECT (SELECT recipient_id FROM relay_delivery
@@ -80,7 +93,9 @@ _CLAIM = """
         SELECT d.id FROM waiting
         JOIN participants_participant p ON p.id = waiting.recipient_id
             AND p.status NOT IN ('Suspended', 'Disabled') {not_busy}
+        LEFT JOIN relay_breaker b ON b.recipient_id = p.id AND b.state <> 'closed'
         {few_of_each}
+        WHERE b.recipient_id IS NULL OR (b.state = 'open' AND b.probe_at <= %(now)s)
         LIMIT %(most)s
     )
     UPDATE relay_delivery
@@ -99,7 +114,7 @@ def claim(most: int, busy: Collection[int] = (), after: int = 0) -> list[Claimed
     ids = _claim_ids(most, busy, after, token)
     if after and len(ids) < most:
         ids += _claim_ids(most - len(ids), busy, 0, token)
-    return load(ids, token) if ids else []
+    return keep_one_probe_of_each(load(ids, token)) if ids else []
 
 
 def _claim_ids(most: int, busy: Collection[int], after: int, token: int) -> list[int]:
@@ -115,41 +130,71 @@ def _claim_ids(most: int, busy: Collection[int], after: int, token: int) -> list
         "of_each": ROWS_OF_EACH,
     }
     not_busy = f"AND p.id NOT IN ({','.join(str(int(each)) for each in busy)})" if busy else ""
-    statement = _CLAIM.format(not_busy=not_busy, few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor]))
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return [row[0] for row in cursor.fetchall()]
+    statement = _CLAIM.format(
+        not_busy=not_busy, few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=_IS_HEAD)
+    )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return [row[0] for row in cursor.fetchall()]
+    except IntegrityError:
+        # Another pump has claimed of the same conversation in the same moment; the next round sees it.
+        return []
 
 
 def load(ids: list[int], token: int) -> list[Claimed]:
-    """What the attempts need of the claimed rows, oldest first."""
+    """What the attempts need of the claimed rows, oldest first: one query over deliveries, messages, recipients."""
     rows = (
         Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING)
+        .select_related("message", "recipient", "recipient__breaker")
         .order_by("due_at", "id")
-        .values_list(
-            "id",
-            "lease_token",
-            "attempts",
-            "recipient_id",
-            "recipient__deleted_at",
-            "recipient__host",
-            "recipient__success_statuses",
-            "message_id",
-            "message__sent_by",
-            "message__send_to",
-            "message__written_id",
-            "message__written_ref",
-            "message__model_type",
-            "message__content_type",
-            "message__payload",
-            "accepted_at",
-            "expires_at",
-        )
     )
-    return [
-        Claimed(*row[:4], row[4] is not None, *row[5:14], bytes(row[14]), *row[15:])  # type: ignore[arg-type]
-        for row in rows
-    ]
+    return [_claimed(row, token) for row in rows]
+
+
+def _claimed(row: Delivery, token: int) -> Claimed:
+    message, recipient = row.message, row.recipient
+    assert recipient is not None, "what is under way has a recipient"
+    breaker_row: Breaker | None = getattr(recipient, "breaker", None)
+    return Claimed(
+        id=row.pk,
+        token=token,
+        attempts=row.attempts,
+        recipient_id=recipient.pk,
+        recipient_is_gone=recipient.deleted_at is not None,
+        host=recipient.host,
+        success_statuses=recipient.success_statuses,
+        failures=breaker_row.failures if breaker_row else 0,
+        is_probe=breaker_row is not None and breaker_row.state == Breaker.State.OPEN,
+        message_pk=message.pk,
+        sent_by=message.sent_by,
+        send_to=message.send_to,
+        written_id=message.written_id,
+        written_ref=message.written_ref,
+        model_type=message.model_type,
+        content_type=message.content_type,
+        conversation=message.conversation,
+        payload=bytes(message.payload),
+        accepted_at=row.accepted_at,
+        expires_at=row.expires_at,
+    )
+
+
+def keep_one_probe_of_each(claimed: list[Claimed]) -> list[Claimed]:
+    """Of a recipient whose breaker is open, one attempt at a time among all pumps; the rest goes back."""
+    kept, back = [], []
+    probing: set[int] = set()
+    for each in claimed:
+        if not each.is_probe:
+            kept.append(each)
+        elif each.recipient_id not in probing and breaker.take_probe(each.recipient_id):
+            probing.add(each.recipient_id)
+            kept.append(each)
+        else:
+            back.append(each)
+    if back:
+        hand_back(back)
+    return kept
 
 
 def hand_back(claimed: Collection[Claimed]) -> int:
@@ -166,11 +211,13 @@ def hand_back(claimed: Collection[Claimed]) -> int:
 
 
 def next_due(after: datetime, within: timedelta) -> datetime | None:
-    """When the first delivery becomes due that the claim at `after` could not take yet; None if not `within` that."""
-    return (
+    """When there is something to claim that the claim at `after` could not take yet; None if not `within` that."""
+    due_at = (
         Delivery.objects.filter(state=State.PENDING, due_at__gt=after, due_at__lte=after + within)
         .exclude(recipient__status__in=HELD)
         .order_by("due_at")
         .values_list("due_at", flat=True)
         .first()
     )
+    probe_at = breaker.next_probe(after, within)
+    return min((at for at in (due_at, probe_at) if at is not None), default=None)

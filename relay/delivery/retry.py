@@ -13,6 +13,7 @@ MOST_ATTEMPTS = 10
 PAUSES = (1, 5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)  # seconds, from the end of the attempt before
 JITTER = 0.2  # of the pause, only ever added
 UNREACHABLE = 504
+GONE = 410  # final, and parks the recipient; see breaker
 
 # Answers after which another attempt may do better. 5xx are added by is_retryable.
 RETRYABLE = frozenset({408, 425, 429})

@@ -12,9 +12,10 @@ from django.db import transaction
 
 from dmr_project.lib.log import event
 from relay import error_messages, metrics
-from relay.delivery import retry
+from relay.delivery import breaker, retry
+from relay.delivery.breaker import Failures
 from relay.delivery.claim import Claimed
-from relay.delivery.retry import Outcome, Verdict
+from relay.delivery.retry import GONE, Outcome, Verdict
 from relay.models import Attempt, Delivery, Message, State
 
 logger = logging.getLogger(__name__)
@@ -40,11 +41,27 @@ def settle(attempted: Collection[Attempted]) -> None:
         for each in attempted:
             if not each.outcome.is_success:
                 _settle_failed(each)
+        _note_recipients(attempted)
     for each in attempted:
         metrics.ATTEMPTS.labels(result="success" if each.outcome.is_success else "failure").inc()
         if each.outcome.is_success:
             metrics.LATENCY.observe(max(0.0, (each.ended_at - each.claimed.accepted_at).total_seconds()))
             metrics.SETTLED.labels(state=State.DELIVERED.value).inc()
+
+
+def _note_recipients(attempted: Collection[Attempted]) -> None:
+    """Tells the breakers: of those that succeed, only where there is something to forget."""
+    succeeded = {each.claimed.recipient_id for each in attempted if each.outcome.is_success and each.claimed.failures}
+    failed: dict[int, Failures] = {}
+    for each in attempted:
+        outcome, recipient_id = each.outcome, each.claimed.recipient_id
+        if outcome.is_success or not (outcome.status == GONE or retry.is_retryable(outcome.status)):
+            continue
+        known = failed.get(recipient_id)
+        is_gone = outcome.status == GONE or bool(known and known.is_gone)
+        failed[recipient_id] = Failures((known.count if known else 0) + 1, outcome.error, is_gone)
+    if succeeded or failed:
+        breaker.note(succeeded, failed, max(each.ended_at for each in attempted))
 
 
 def _settle_delivered(attempted: Iterable[Attempted]) -> None:

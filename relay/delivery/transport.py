@@ -27,6 +27,8 @@ def headers_of(claimed: Claimed) -> dict[str, str]:
         headers["X-Message-Id-Ref"] = claimed.written_ref
     if claimed.model_type:
         headers["X-Model-Type"] = claimed.model_type
+    if claimed.conversation:
+        headers["X-Conversation-Id"] = claimed.conversation
     return headers
 
 

@@ -1,0 +1,101 @@
+"""A breaker for each recipient, in the database, so that all pumps share it: closed, open, one probe at a time.
+
+Closed, until a recipient has failed FAILURES_TO_OPEN times in a row. Open, its deliveries are not claimed but
+for one probe, at most one in flight, after pauses that double up to LONGEST_PAUSE. A success closes it. 410
+ends its own delivery and parks the recipient: whatever else is addressed to it is held until staff close the
+breaker, or its time to live ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Min, QuerySet
+from django.utils import timezone
+
+from dmr_project.lib.log import event
+from relay import metrics
+from relay.models import Breaker
+
+logger = logging.getLogger(__name__)
+
+FAILURES_TO_OPEN = 5
+FIRST_PAUSE = 1.0  # seconds
+LONGEST_PAUSE = 60.0
+PROBE_LEASE = timedelta(seconds=30)  # a probe whose pump died lets the next one through after this
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What failed at one recipient in one batch of outcomes."""
+
+    count: int
+    error: str
+    is_gone: bool  # it said 410
+
+
+def pause_after(failures: int) -> timedelta:
+    """Until the next probe, after so many failures in a row (at least FAILURES_TO_OPEN)."""
+    doublings = min(max(0, failures - FAILURES_TO_OPEN), 30)
+    return timedelta(seconds=min(LONGEST_PAUSE, FIRST_PAUSE * 2**doublings))
+
+
+def take_probe(recipient_id: int) -> bool:
+    """Takes the right to the one probe that is due; False where somebody else has it."""
+    now = timezone.now()
+    open_and_due = Breaker.objects.filter(recipient_id=recipient_id, state=Breaker.State.OPEN, probe_at__lte=now)
+    return bool(open_and_due.update(probe_at=now + PROBE_LEASE))
+
+
+def next_probe(after: datetime, within: timedelta) -> datetime | None:
+    """When the first probe is due that was not at `after`; None if not `within` that."""
+    soon = Breaker.objects.filter(state=Breaker.State.OPEN, probe_at__gt=after, probe_at__lte=after + within)
+    found: datetime | None = soon.aggregate(first=Min("probe_at"))["first"]
+    return found
+
+
+def note(succeeded: set[int], failed: Mapping[int, Failures], at: datetime) -> None:
+    """Writes down a batch: recipients that succeeded after failures, and those that failed. In a transaction.
+
+    Locks in the order of ids, so that two pumps cannot hold each other up.
+    """
+    for recipient_id in sorted(succeeded | failed.keys()):
+        if recipient_id in failed and recipient_id not in succeeded:
+            _note_failures(recipient_id, failed[recipient_id], at)
+        else:
+            _close(Breaker.objects.filter(recipient_id=recipient_id).exclude(state=Breaker.State.PARKED))
+
+
+def close(breakers: QuerySet[Breaker]) -> int:
+    """By staff: tries the recipients again as if they had never failed. Returns how many."""
+    return _close(breakers)
+
+
+def _close(breakers: QuerySet[Breaker]) -> int:
+    were_open = list(breakers.exclude(state=Breaker.State.CLOSED).values_list("recipient_id", flat=True))
+    breakers.update(state=Breaker.State.CLOSED, failures=0, opened_at=None, probe_at=None, last_error="")
+    for recipient_id in were_open:
+        metrics.BREAKERS.labels(state=Breaker.State.CLOSED.value).inc()
+        event(logger, "breaker_closed", recipient=recipient_id)
+    return len(were_open)
+
+
+def _note_failures(recipient_id: int, failures: Failures, at: datetime) -> None:
+    breaker, _ = Breaker.objects.select_for_update().get_or_create(recipient_id=recipient_id)
+    before = breaker.state
+    breaker.failures += failures.count
+    breaker.last_error = failures.error[:255]
+    if failures.is_gone:
+        breaker.state = Breaker.State.PARKED
+        breaker.probe_at = None
+    elif before != Breaker.State.PARKED and breaker.failures >= FAILURES_TO_OPEN:
+        breaker.state = Breaker.State.OPEN
+        breaker.probe_at = at + pause_after(breaker.failures)
+    if before == Breaker.State.CLOSED and breaker.state != Breaker.State.CLOSED:
+        breaker.opened_at = at
+        metrics.BREAKERS.labels(state=breaker.state).inc()
+        event(logger, "breaker_opened", logging.WARNING, recipient=recipient_id, state=breaker.state)
+    breaker.save()

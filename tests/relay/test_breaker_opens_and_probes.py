@@ -1,0 +1,115 @@
+"""A recipient that keeps failing is left alone but for one probe at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from relay.delivery import breaker, claim, settle
+from relay.delivery.breaker import FAILURES_TO_OPEN, Failures, pause_after
+from relay.delivery.claim import Claimed
+from relay.delivery.retry import Outcome
+from relay.delivery.settle import Attempted
+from relay.models import Breaker, Delivery, State
+from tests import factories
+from tests.factories import Registered
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(5, 1), (6, 2), (7, 4), (10, 32), (11, 60), (500, 60)])
+def test_pauses_double_up_to_a_minute(failures: int, seconds: int) -> None:
+    assert pause_after(failures) == timedelta(seconds=seconds)
+
+
+def messages(recipient: Registered, count: int) -> None:
+    sender = factories.participant()
+    for _ in range(count):
+        factories.message(sender, recipient.name)
+
+
+def fail(claimed: list[Claimed], status: int | None = 500) -> None:
+    now = datetime.now(timezone.utc)
+    settle.settle([Attempted(each, Outcome(False, status, "it failed", 0.1), now) for each in claimed])
+
+
+def succeed(claimed: list[Claimed]) -> None:
+    now = datetime.now(timezone.utc)
+    settle.settle([Attempted(each, Outcome(True, 202, "", 0.1), now) for each in claimed])
+
+
+def let_probe() -> None:
+    Breaker.objects.update(probe_at=datetime.now(timezone.utc) - timedelta(seconds=1))
+
+
+def test_failures_in_a_row_open_it_and_the_rest_waits() -> None:
+    recipient = factories.participant()
+    messages(recipient, 2 * FAILURES_TO_OPEN)
+    fail(claim.claim(FAILURES_TO_OPEN))
+    row = Breaker.objects.get(recipient=recipient.row)
+    assert (row.state, row.failures, row.last_error) == ("open", FAILURES_TO_OPEN, "it failed")
+    assert claim.claim(100) == []
+    waiting = Delivery.objects.filter(recipient=recipient.row, attempts=0)
+    assert {each.state for each in waiting} == {State.PENDING}
+    assert len(waiting) == FAILURES_TO_OPEN
+
+
+def test_one_probe_at_a_time_and_its_success_closes() -> None:
+    recipient = factories.participant()
+    messages(recipient, 2 * FAILURES_TO_OPEN)
+    fail(claim.claim(FAILURES_TO_OPEN))
+    let_probe()
+    probe = claim.claim(100)
+    assert [each.is_probe for each in probe] == [True]
+    assert claim.claim(100) == []
+    assert Delivery.objects.filter(attempts=0, state=State.PENDING).count() == FAILURES_TO_OPEN - 1
+    succeed(probe)
+    row = Breaker.objects.get(recipient=recipient.row)
+    assert (row.state, row.failures, row.opened_at) == ("closed", 0, None)
+    assert len(claim.claim(100)) == FAILURES_TO_OPEN - 1
+
+
+def test_a_failed_probe_waits_longer() -> None:
+    recipient = factories.participant()
+    messages(recipient, 2 * FAILURES_TO_OPEN)
+    fail(claim.claim(FAILURES_TO_OPEN))
+    let_probe()
+    fail(claim.claim(100))
+    row = Breaker.objects.get(recipient=recipient.row)
+    assert row.state == "open"
+    assert row.probe_at is not None
+    assert timedelta(seconds=1) < row.probe_at - datetime.now(timezone.utc) <= timedelta(seconds=2)
+
+
+def test_a_success_in_between_forgets_failures() -> None:
+    recipient = factories.participant()
+    messages(recipient, FAILURES_TO_OPEN + 2)
+    fail(claim.claim(FAILURES_TO_OPEN - 1))
+    succeed(claim.claim(1))
+    assert Breaker.objects.get(recipient=recipient.row).failures == 0
+
+
+def test_final_answers_do_not_count() -> None:
+    recipient = factories.participant()
+    messages(recipient, FAILURES_TO_OPEN)
+    fail(claim.claim(100), status=404)
+    assert not Breaker.objects.filter(recipient=recipient.row).exists()
+
+
+def test_gone_parks_until_staff_close() -> None:
+    recipient = factories.participant()
+    messages(recipient, 3)
+    fail(claim.claim(1), status=410)
+    assert Breaker.objects.get(recipient=recipient.row).state == "parked"
+    let_probe()
+    assert [each for each in claim.claim(100) if each.recipient_id == recipient.row.pk] == []
+    assert breaker.close(Breaker.objects.filter(recipient=recipient.row)) == 1
+    assert len([each for each in claim.claim(100) if each.recipient_id == recipient.row.pk]) == 2
+
+
+def test_a_late_success_does_not_unpark() -> None:
+    recipient = factories.participant()
+    breaker.note(set(), {recipient.row.pk: Failures(1, "gone", is_gone=True)}, datetime.now(timezone.utc))
+    breaker.note({recipient.row.pk}, {}, datetime.now(timezone.utc))
+    assert Breaker.objects.get(recipient=recipient.row).state == "parked"
