@@ -1,0 +1,109 @@
+"""Every address asks for a credential, but for those that are named here."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
+
+# Each with why it is open.
+OPEN = {
+    "livez": "orchestrators ask whether the process is up",
+    "readyz": "orchestrators ask whether it can serve",
+    "healthz": "the network's own heartbeat, without a key by contract",
+    "metrics": "Prometheus; operations.md says to keep it from the outside",
+    "api/schema/": "what the API looks like is public",
+    "api/docs/": "the same, for people",
+    "admin/login/": "the way in",
+}
+# Django's own under /admin/ that show nothing: a redirect, a catalogue of texts, the way out.
+ADMIN_OPEN = {"admin/jsi18n/", "admin/logout/"}
+EXAMPLES = {"uuid": str(uuid.uuid4()), "id": str(uuid.uuid4()), "int": "1", "str": "x", "path": "1", "slug": "x"}
+
+
+def routes(resolver: URLResolver, before: str = "") -> Iterator[str]:
+    for each in resolver.url_patterns:
+        route = before + str(each.pattern)
+        if isinstance(each, URLResolver):
+            yield from routes(each, route)
+        else:
+            assert isinstance(each, URLPattern)
+            yield route
+
+
+def example(route: str) -> str:
+    """An address that the route matches."""
+    filled = re.sub(r"<(?:(\w+):)?\w+>", lambda found: EXAMPLES[found[1] or "str"], route)
+    filled = re.sub(r"\(\?P<\w+>[^)]*\)", "participants", filled)
+    return filled.replace("^", "").replace("$", "")
+
+
+ALL = sorted(set(routes(get_resolver())))
+API = [route for route in ALL if not route.startswith("admin/") and route not in OPEN]
+ADMIN = [route for route in ALL if route.startswith("admin/") and route not in OPEN]
+
+
+def test_the_walk_finds_the_routes() -> None:
+    assert {"messages", "messages/<str:message_id>", "centops/public/participants", "admin/login/"} <= set(ALL)
+    assert set(OPEN) - set(ALL) == set(), "open, but no longer there"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("key", ["", "unknown-key-0123456789"])
+def test_api_routes_answer_401_without_a_key(client: Client, method: str, key: str) -> None:
+    for route in API:
+        headers = {"X-Api-Key": key} if key else {}
+        answer = client.generic(method, f"/{example(route)}", b"{}", content_type="application/json", headers=headers)
+        assert answer.status_code == 401, f"{method} {route}: {answer.status_code}"
+        assert answer["Content-Type"] == "application/problem+json"
+        assert answer["WWW-Authenticate"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_admin_routes_send_to_the_login(client: Client, method: str) -> None:
+    assert len(ADMIN) > 20
+    for route in ADMIN:
+        answer = client.generic(method, f"/{example(route)}")
+        if route in ADMIN_OPEN:
+            assert answer.status_code in (200, 302, 405), f"{method} {route}: {answer.status_code}"
+            continue
+        assert answer.status_code == 302, f"{method} {route}: {answer.status_code}"
+        assert answer["Location"].startswith("/admin/login/"), f"{method} {route}: {answer['Location']}"
+
+
+@pytest.mark.django_db
+def test_open_routes_answer(client: Client) -> None:
+    for route in OPEN:
+        assert client.get(f"/{route}").status_code == 200, route
+
+
+@pytest.mark.django_db
+def test_every_answer_names_our_version(client: Client) -> None:
+    for path in (
+        "/livez",
+        "/messages",
+        "/nothing-here",
+        "/admin/",
+        "/centops/public/participants",
+        "/static/none.css",
+    ):
+        answer = client.get(path)
+        assert answer["X-Byk-DMR-Version"] == settings.VERSION, path
+
+
+@pytest.mark.django_db
+def test_what_is_not_there_is_a_problem(client: Client) -> None:
+    for path in ("/nothing-here", "/centops/", "/centops/public/participants/not-an-id", "/api/v1/nothing"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert answer["Content-Type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:problem-type:dmr:not-found"
