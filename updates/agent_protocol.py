@@ -6,7 +6,6 @@ The shape of an offer: docs/protocol.md.
 from __future__ import annotations
 
 import base64
-import math
 import random
 import secrets
 from collections.abc import Callable
@@ -99,7 +98,7 @@ def check_in(participant_id: int, installed_version: str | None, manifest_digest
 
 
 def next_check_in_seconds(participant_id: int, chance: Callable[[], float] = random.random) -> int:
-    """When the agent is to come again; call it after check_in."""
+    """When the agent is to come again, in seconds."""
     sizes = (
         Target.objects.filter(participant_id=participant_id, state__in=OPEN)
         .filter(rollout__state__in=(Rollout.State.RUNNING, Rollout.State.PAUSED))
@@ -114,7 +113,7 @@ def pause_for(sizes: list[int], chance: Callable[[], float]) -> int:
     pause: float = PERIOD
     if sizes:
         pause = min(PERIOD, max(QUICK_PERIOD, max(sizes) / MOST_QUICK))
-    return max(1, math.ceil(pause * (1 - JITTER + 2 * JITTER * chance())))
+    return max(1, round(pause * (1 - JITTER + 2 * JITTER * chance())))
 
 
 def _note_installed(participant_id: int, version: str, digest: str) -> None:

@@ -59,6 +59,11 @@ class Staff:
             for user in (self.anna, self.bert)
         }
 
+    @staticmethod
+    def deactivate(user: User) -> None:
+        user.is_active = False
+        user.save()
+
     def more_key(self, user: User) -> Ed25519PrivateKey:
         key = Ed25519PrivateKey.generate()
         staff_keys.add(public_text(key), user, actor="tests")

@@ -68,8 +68,11 @@ def test_refuses_what_is_out_of_order(staff: Staff) -> None:
     releases.withdraw(release, staff.bert)
     with pytest.raises(releases.WrongState, match="is withdrawn"):
         releases.withdraw(release, staff.bert)
-    with pytest.raises(IntegrityError, match="release_is_approved_by_somebody"), transaction.atomic():
-        Release.objects.filter(pk=staff.draft("2.0.0").pk).update(state=State.PUBLISHED)
+    with (
+        pytest.raises(IntegrityError, match="release_is_approved_by_somebody|published_release_has_a_time"),
+        transaction.atomic(),
+    ):
+        Release.objects.filter(pk=staff.draft("2.0.0").pk).update(state=State.APPROVED)
 
 
 def test_refuses_a_manifest_changed_by_one_byte(staff: Staff) -> None:
