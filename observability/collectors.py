@@ -32,15 +32,26 @@ KEEP_SECONDS = 5.0
 MOST_VERSIONS = 20
 MOST_COUNTED = 100_000  # pending deliveries: an index walk of some 10 ms; more only says "far too many"
 
-# As in relay.delivery.claim: the states in full, for SQLite's partial indexes; what waits for a participant that is
-# suspended or disabled is held, not due. Each recipient costs one look at an index, however much waits for it.
+# What relay.delivery.claim would take now, as it has it: nothing of a recipient suspended, disabled or behind
+# an open breaker, and of a conversation only the oldest. The states stand here in full, for SQLite's partial indexes.
+# Each recipient costs a look at its first few rows, however much waits for it.
 _OLDEST_DUE = """
     SELECT min(first_due) FROM (
         SELECT (
-            SELECT d.due_at FROM relay_delivery d WHERE d.recipient_id = p.id AND d.state = 'pending'
-            ORDER BY d.due_at LIMIT 1
+            SELECT min(one.due_at) FROM (
+                SELECT d.id, d.recipient_id, d.conversation, d.due_at FROM relay_delivery d
+                WHERE d.recipient_id = p.id AND d.state = 'pending' ORDER BY d.due_at, d.id LIMIT 50
+            ) one
+            WHERE one.conversation = '' OR NOT EXISTS (
+                SELECT 1 FROM relay_delivery other
+                WHERE other.recipient_id = one.recipient_id AND other.conversation = one.conversation
+                    AND other.state IN ('pending', 'delivering') AND other.conversation <> ''
+                    AND (other.id < one.id OR other.state = 'delivering')
+            )
         ) AS first_due
-        FROM participants_participant p WHERE p.status NOT IN ('Suspended', 'Disabled')
+        FROM participants_participant p
+        LEFT JOIN relay_breaker b ON b.recipient_id = p.id AND b.state <> 'closed'
+        WHERE p.status NOT IN ('Suspended', 'Disabled') AND b.recipient_id IS NULL
     ) firsts
 """
 _PENDING = "SELECT count(*) FROM (SELECT 1 FROM relay_delivery WHERE state = 'pending' LIMIT %s) few"

@@ -30,7 +30,7 @@ def state_case(now: datetime, prefix: str = "") -> Case:
 class InstanceQuerySet(ParticipantQuerySet):
     def fleet(self, now: datetime) -> InstanceQuerySet:
         """Every chatbot that is present, with its `state`, whether or not its agent was ever heard of."""
-        rows = self.filter(deleted_at=None, type="Chatbot").select_related("institution", "vital_signs")
+        rows = self.filter(deleted_at=None, type="Chatbot").select_related("institution", "vital_signs", "breaker")
         found: InstanceQuerySet = rows.annotate(state=state_case(now, "vital_signs__"))
         return found
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from observability import alerts, collectors
 from participants import registry
+from relay.models import Breaker
 from tests import factories
 from tests.observability.conftest import Agent, Clock
 
@@ -93,6 +94,21 @@ class TestBacklog:
         found = gauges(client)
         assert found["dmr_oldest_due_seconds",] == 0
         assert found["dmr_deliveries_pending",] == 2
+
+    def test_what_waits_behind_a_breaker_or_in_its_conversation_does_not_count(
+        self, client: Client, clock: Clock
+    ) -> None:
+        sender, failing, slow = (factories.participant() for _ in range(3))
+        factories.delivery(sender, failing)
+        Breaker.objects.create(recipient=failing.row, state="open", probe_at=clock.now)
+        later = clock.now.replace(year=2030)
+        factories.delivery(sender, slow, conversation="c", due_at=later)
+        factories.delivery(sender, slow, conversation="c")
+        clock.pass_(seconds=90)
+        assert gauges(client)["dmr_oldest_due_seconds",] == 0
+        factories.delivery(sender, slow, conversation="d")
+        clock.pass_(seconds=10)
+        assert gauges(client)["dmr_oldest_due_seconds",] == 10
 
     def test_is_counted_no_further_than_it_matters(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(collectors, "MOST_COUNTED", 2)

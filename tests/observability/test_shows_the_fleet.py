@@ -16,9 +16,9 @@ from observability import alerts
 from observability.models import Alert
 from observability.traffic import Traffic, traffic_of
 from participants import registry
-from relay.models import Delivery, Message
+from relay.models import Breaker, Delivery, Message
 from tests import factories
-from tests.observability.conftest import Agent, Clock
+from tests.observability.conftest import NOON, Agent, Clock
 from updates.models import Release
 
 pytestmark = pytest.mark.django_db
@@ -154,11 +154,16 @@ class TestTraffic:
     def test_of_nobody(self) -> None:
         assert traffic_of([]) == {}
 
+    def test_a_breaker_that_is_not_closed_is_named(self, page: Callable[..., Any]) -> None:
+        failing = factories.participant()
+        Breaker.objects.create(recipient=failing.row, state="open", probe_at=NOON)
+        assert "0, breaker open" in page().content.decode()
+
     def test_a_huge_backlog_is_counted_no_further(
         self, monkeypatch: pytest.MonkeyPatch, page: Callable[..., Any]
     ) -> None:
         monkeypatch.setattr("observability.traffic.MOST_COUNTED", 1)
-        monkeypatch.setattr("observability.admin.MOST_COUNTED", 1)
+        monkeypatch.setattr("observability.admin.fleet.MOST_COUNTED", 1)
         sender, recipient = factories.participant(), factories.participant()
         for _ in range(5):
             factories.delivery(sender, recipient)
@@ -169,7 +174,6 @@ class TestTraffic:
 def fill(count: int) -> None:
     """So many Instances, each with vital signs and a delivery."""
     from observability.models import VitalSigns
-    from tests.observability.conftest import NOON
 
     institution = factories.institution()
     rows = factories.Participant.objects.bulk_create(

@@ -1,80 +1,35 @@
-"""The fleet and its alerts in Django admin: to look at, never to write."""
+"""The fleet page, and the page of one Instance."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 
 from observability import fleet
+from observability.admin.look import AMBER, COLOURS, RED, DropdownFilter, InstitutionFilter, ago
 from observability.fleet import Standard
 from observability.models import Alert, Component, Instance, StateChange, VitalSigns
 from observability.querysets import InstanceQuerySet
 from observability.states import Health, State
 from observability.traffic import MOST_COUNTED, Traffic, traffic_of
 from participants.admin import ReadOnlyAdmin, badge
-from participants.models import Institution
+from relay.models import Breaker
 
-GREEN, AMBER, RED, GREY = "#2b7a3d", "#8a5a00", "#b3261e", "#666"
-COLOURS: dict[str, str] = {
-    State.OK: GREEN,
-    State.DEGRADED: AMBER,
-    State.LATE: AMBER,
-    State.DOWN: RED,
-    State.SILENT: RED,
-    State.NEVER_HEARD: GREY,
-}
-LEVEL_COLOURS: dict[str, str] = {Alert.Level.WARNING: AMBER, Alert.Level.CRITICAL: RED}
 HISTORY_ROWS = 50
-
-
-def ago(at: datetime | None) -> SafeString | str:
-    """`3 minutes ago`, with the time itself behind it."""
-    if at is None:
-        return "never"
-    seconds = (timezone.now() - at).total_seconds()
-    said = f"{max(0, int(seconds))} s ago" if seconds < 60 else f"{timesince(at, depth=1)} ago"
-    return format_html('<span title="{}">{}</span>', localize(timezone.localtime(at)), said)
 
 
 def gibibytes(count: int | None) -> str:
     return "–" if count is None else f"{count / 2**30:.1f} GiB"
 
 
-class DropdownFilter(admin.SimpleListFilter):
-    """A list that may be long: institutions, versions."""
-
-    template = "admin/observability/dropdown_filter.html"
-
-
-class InstitutionFilter(DropdownFilter):
-    title = "institution"
-    parameter_name = "institution"
-    path = "institution"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(pk), name) for pk, name in Institution.objects.present().values_list("pk", "name")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        return queryset.filter(**{self.path: int(value)}) if value and value.isdecimal() else queryset
-
-
-class AlertInstitutionFilter(InstitutionFilter):
-    path = "participant__institution"
-
-
-class StateFilter(admin.SimpleListFilter):
+class StateFilter(DropdownFilter):
     title = "state"
     parameter_name = "state"
 
@@ -99,7 +54,7 @@ class VersionFilter(DropdownFilter):
         return queryset.filter(vital_signs__release_version=self.value()) if self.value() else queryset
 
 
-class BehindFilter(admin.SimpleListFilter):
+class BehindFilter(DropdownFilter):
     title = "newest release"
     parameter_name = "behind"
 
@@ -122,7 +77,10 @@ def standard_of(request: Any) -> Standard:
 
 
 class FleetList(ChangeList):
-    """A page of Instances, with what only these rows need: traffic, and whether they are behind."""
+    """A page of Instances, the worst first, with what only these rows need: traffic, and whether they are behind."""
+
+    def _get_default_ordering(self) -> tuple[str, ...]:
+        return ("rank", "name")
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -152,16 +110,17 @@ class InstanceAdmin(ReadOnlyAdmin):
     change_list_template = "admin/observability/fleet.html"
     change_form_template = "admin/observability/instance.html"
     fields = (
-        "name", "owner", "state_badge", "status", "version", "manifest", "last_heard", "period", "agent_version",
-        "uptime", "load", "memory_used", "disk_free", "host",
-    )  # fmt: skip
-    readonly_fields = fields
+        ("state_badge", "last_heard", "status"),
+        ("version", "manifest"),
+        ("agent_version", "period"),
+        ("uptime", "load", "memory_used", "disk_free"),
+        ("received", "sent", "failed", "backlog"),
+        ("owner", "endpoint"),
+    )
+    readonly_fields = tuple(name for line in fields for name in line)
 
     def get_queryset(self, request: HttpRequest) -> InstanceQuerySet:
         return Instance.objects.fleet(timezone.now()).worst_first()
-
-    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("rank", "name")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return FleetList
@@ -189,7 +148,6 @@ class InstanceAdmin(ReadOnlyAdmin):
             ],
             "alerts": Alert.objects.filter(participant=key)[:HISTORY_ROWS],
             "changes": StateChange.objects.filter(participant=key)[:HISTORY_ROWS],
-            "traffic": traffic_of([key])[key],
         }
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
@@ -197,6 +155,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         row: Any = super().get_object(request, object_id, from_field)
         if row is not None:
             row.standard = standard_of(request)
+            row.traffic = traffic_of([row.pk])[row.pk]
         return row
 
     @admin.display(description="institution", ordering="institution__name")
@@ -237,9 +196,16 @@ class InstanceAdmin(ReadOnlyAdmin):
         return badge(f"{row.traffic.failed:,}", RED) if row.traffic.failed else "0"
 
     @admin.display(description="backlog")
-    def backlog(self, row: Any) -> str:
-        count = row.traffic.backlog
-        return f"over {MOST_COUNTED:,}" if count > MOST_COUNTED else f"{count:,}"
+    def backlog(self, row: Any) -> SafeString | str:
+        return backlog_of(row)
+
+    @admin.display(description="in the registry")
+    def status(self, row: Any) -> str:
+        return str(row.get_status_display())
+
+    @admin.display(description="endpoint")
+    def endpoint(self, row: Any) -> str:
+        return str(row.host)
 
     @admin.display(description="manifest digest")
     def manifest(self, row: Any) -> str:
@@ -280,63 +246,16 @@ class InstanceAdmin(ReadOnlyAdmin):
         return gibibytes(signs.disk_free_bytes if signs else None)
 
 
+def backlog_of(row: Any) -> SafeString | str:
+    """How much waits for it, and why nothing of that goes out where its breaker is not closed."""
+    count = row.traffic.backlog
+    text = f"over {MOST_COUNTED:,}" if count > MOST_COUNTED else f"{count:,}"
+    breaker: Breaker | None = getattr(row, "breaker", None)
+    if breaker is None or breaker.state == Breaker.State.CLOSED:
+        return text
+    return badge(f"{text}, breaker {breaker.get_state_display().lower()}", RED)
+
+
 def signs_of(row: Any) -> VitalSigns | None:
     """Its vital signs, which came with the row; None where its agent was never heard of."""
     return getattr(row, "vital_signs", None)
-
-
-class OpenFilter(admin.SimpleListFilter):
-    title = "open"
-    parameter_name = "open"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Open"), ("no", "Closed")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(recovered_at__isnull=self.value() == "yes") if self.value() else queryset
-
-
-@admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
-    list_display = ("state", "kind", "instance", "institution", "began", "recovered_at", "message", "reason")
-    list_filter = (OpenFilter, "kind", "level", AlertInstitutionFilter)
-    search_fields = ("participant__name", "participant__institution__name")
-    search_help_text = "Instance or institution"
-    list_select_related = ("participant__institution",)
-    list_per_page = 100
-    show_full_result_count = False
-    fields = ("state", "kind", "level", "participant", "since", "recovered_at", "reason", "message", "told")
-    readonly_fields = fields
-
-    @admin.display(description="state", ordering="recovered_at")
-    def state(self, row: Alert) -> SafeString:
-        if row.is_open:
-            return badge(f"Open, {row.get_level_display().lower()}", LEVEL_COLOURS[row.level])
-        return badge("Closed", GREY)
-
-    @admin.display(description="instance", ordering="participant__name")
-    def instance(self, row: Alert) -> SafeString | str:
-        if row.participant.type != row.participant.Type.CHATBOT or row.participant.deleted_at is not None:
-            return row.participant.name
-        url = reverse("admin:observability_instance_change", args=[row.participant_id])
-        return format_html('<a href="{}">{}</a>', url, row.participant.name)
-
-    @admin.display(description="institution", ordering="participant__institution__name")
-    def institution(self, row: Alert) -> str:
-        return row.participant.institution.name
-
-    @admin.display(description="since", ordering="since")
-    def began(self, row: Alert) -> SafeString | str:
-        return ago(row.since)
-
-    @admin.display(description="what staff were told")
-    def told(self, row: Alert) -> SafeString:
-        lines = [
-            format_html("{}: {} ({})", localize(timezone.localtime(each.at)), each.message, _mail(each.notified_at))
-            for each in row.changes.all()
-        ]
-        return format_html("<br>".join("{}" for _ in lines), *lines)
-
-
-def _mail(at: datetime | None) -> str:
-    return f"told {localize(timezone.localtime(at))}" if at else "not told yet"

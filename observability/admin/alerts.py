@@ -1,0 +1,78 @@
+"""The list of alerts, and what staff were told of each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from observability.admin.look import GREY, LEVEL_COLOURS, DropdownChoices, DropdownFilter, InstitutionFilter, ago
+from observability.models import Alert
+from participants.admin import ReadOnlyAdmin, badge
+
+
+class OpenFilter(DropdownFilter):
+    title = "open or closed"
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Open"), ("no", "Closed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(recovered_at__isnull=self.value() == "yes") if self.value() else queryset
+
+
+class AlertInstitutionFilter(InstitutionFilter):
+    path = "participant__institution"
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    list_display = ("state", "kind", "instance", "began", "recovered_at", "message")
+    list_filter = (OpenFilter, ("kind", DropdownChoices), ("level", DropdownChoices), AlertInstitutionFilter)
+    change_list_template = "admin/observability/list.html"
+    show_facets = admin.ShowFacets.NEVER
+    search_fields = ("participant__name", "participant__institution__name")
+    search_help_text = "Instance or institution"
+    list_select_related = ("participant__institution",)
+    list_per_page = 100
+    show_full_result_count = False
+    fields = ("state", "kind", "level", "participant", "since", "recovered_at", "reason", "message", "told")
+    readonly_fields = fields
+
+    @admin.display(description="state", ordering="recovered_at")
+    def state(self, row: Alert) -> SafeString:
+        if row.is_open:
+            return badge(f"Open, {row.get_level_display().lower()}", LEVEL_COLOURS[row.level])
+        return badge("Closed", GREY)
+
+    @admin.display(description="instance", ordering="participant__name")
+    def instance(self, row: Alert) -> SafeString | str:
+        if row.participant.type != row.participant.Type.CHATBOT or row.participant.deleted_at is not None:
+            return row.participant.name
+        url = reverse("admin:observability_instance_change", args=[row.participant_id])
+        return format_html('<a href="{}">{}</a>', url, row.participant.name)
+
+    @admin.display(description="since", ordering="since")
+    def began(self, row: Alert) -> SafeString | str:
+        return ago(row.since)
+
+    @admin.display(description="what staff were told")
+    def told(self, row: Alert) -> SafeString:
+        lines = [
+            format_html("{}: {} ({})", localize(timezone.localtime(each.at)), each.message, _mail(each.notified_at))
+            for each in row.changes.all()
+        ]
+        return format_html("<br>".join("{}" for _ in lines), *lines)
+
+
+def _mail(at: datetime | None) -> str:
+    return f"told {localize(timezone.localtime(at))}" if at else "not told yet"
