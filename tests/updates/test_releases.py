@@ -69,7 +69,7 @@ def test_refuses_what_is_out_of_order(staff: Staff) -> None:
     with pytest.raises(releases.WrongState, match="is withdrawn"):
         releases.withdraw(release, staff.bert)
     with (
-        pytest.raises(IntegrityError, match="release_is_approved_by_somebody|published_release_has_a_time"),
+        pytest.raises(IntegrityError, match="release_is_approved_by_somebody"),
         transaction.atomic(),
     ):
         Release.objects.filter(pk=staff.draft("2.0.0").pk).update(state=State.APPROVED)
