@@ -69,7 +69,7 @@ class NamedForm(forms.ModelForm):
 class ParticipantForm(NamedForm):
     class Meta:
         model = Participant
-        fields = ("institution", "name", "type", "host", "status", "success_statuses")
+        fields = ("institution", "name", "type", "host", "status", "success_statuses", "source_networks")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -175,8 +175,13 @@ class ApiKeyInline(admin.TabularInline):
 @admin.register(Participant)
 class ParticipantAdmin(SavesMemberships):
     form = ParticipantForm
-    list_display = ("name", "state", "type", "institution", "host", "created_at")
-    list_filter = ("status", "type", ("institution", admin.RelatedOnlyFieldListFilter))
+    list_display = ("name", "state", "type", "institution", "host", "without_key", "created_at")
+    list_filter = (
+        "status",
+        "type",
+        ("institution", admin.RelatedOnlyFieldListFilter),
+        ("source_networks", admin.EmptyFieldListFilter),
+    )
     list_select_related = ("institution",)
     search_fields = ("name", "host", "institution__name")
     autocomplete_fields = ("institution",)
@@ -188,7 +193,7 @@ class ParticipantAdmin(SavesMemberships):
         return Participant.objects.present()
 
     def get_fields(self, request: HttpRequest, obj: Participant | None = None) -> tuple[str, ...]:
-        fields = ("institution", "name", "type", "host", "status", "success_statuses")
+        fields = ("institution", "name", "type", "host", "status", "success_statuses", "source_networks")
         return (*fields, "public_id", "created_at") if obj else fields
 
     def get_inlines(self, request: HttpRequest, obj: Participant | None) -> tuple[Any, ...]:
@@ -203,6 +208,10 @@ class ParticipantAdmin(SavesMemberships):
     @admin.display(description="state", ordering="status")
     def state(self, row: Participant) -> SafeString:
         return badge(row.get_status_display(), _COLOURS[row.status])
+
+    @admin.display(description="without a key")
+    def without_key(self, row: Participant) -> str | SafeString:
+        return badge(f"from {row.source_networks}", _COLOURS["Suspended"]) if row.source_networks else "–"
 
     def save_model(self, request: HttpRequest, obj: Participant, form: Any, change: bool) -> None:
         if change:

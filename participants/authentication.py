@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
@@ -9,7 +10,8 @@ from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from participants import directory, keys
+from dmr_project.lib.network import is_within, parse_address
+from participants import directory, keys, metrics
 from participants.directory import Credential, Entry
 
 
@@ -48,6 +50,25 @@ def caller(request: Request) -> Entry:
     user: Any = request.user
     assert isinstance(user, Entry)
     return user
+
+
+class SourceNetworkAuthentication(ApiKeyAuthentication):
+    """As ApiKeyAuthentication; without a key, whoever staff believe by address is who X-Sent-By says.
+
+    For unmodified clients of the first generation, on the relay's POSTs only. X-Sent-By must be the full name.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Entry | StaffKey, Credential | None]:
+        environ = request._request.META
+        if not environ.get("HTTP_X_API_KEY") and request.method == "POST":
+            entry = directory.current().named(environ.get("HTTP_X_SENT_BY", ""))
+            address = parse_address(environ.get("REMOTE_ADDR", ""))
+            if entry is not None and address is not None and entry.source_networks:
+                believed = [ipaddress.ip_network(each.strip()) for each in entry.source_networks.split(",")]
+                if is_within(address, believed):
+                    metrics.KEYLESS.inc()
+                    return entry, None
+        return super().authenticate(request)
 
 
 class IsParticipant(BasePermission):

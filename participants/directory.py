@@ -32,6 +32,7 @@ class Entry:
     name: str
     type: str
     status: str
+    source_networks: str = ""  # from which it is believed without a key
 
     # DRF asks its users this.
     is_authenticated = True
@@ -74,6 +75,14 @@ class Bounded(dict[Key, Value], Generic[Key, Value]):
         return value
 
 
+@dataclass(frozen=True)
+class Recipient:
+    """A member of a room."""
+
+    id: int
+    name: str
+
+
 _MISSING = object()
 
 
@@ -87,6 +96,8 @@ class Directory:
         self._policies: Bounded[tuple[int, int], Policy | None] = Bounded()
         self._classifiers: Bounded[int, list[Entry]] = Bounded()
         self._payload_limits: Bounded[int, int] = Bounded()
+        self._rooms: Bounded[tuple[int, str], Policy | None] = Bounded()
+        self._members: Bounded[int, list[Recipient]] = Bounded()
 
     def credential(self, key: str) -> Credential | None:
         """Whose key this is; None where it is unknown, revoked or expired."""
@@ -141,9 +152,24 @@ class Directory:
                 .order_by("id")
                 .first()
             )
-            policy = Policy(room.pk, room.payload_limit, room.time_to_live) if room else None
-            found = self._policies.keep(pair, policy)
+            found = self._policies.keep(pair, _policy(room) if room else None)
         return found  # type: ignore[return-value]
+
+    def room(self, member: Entry, name: str) -> Policy | None:
+        """The policy of the room of that name, if `member` is in it."""
+        found = self._rooms.get((member.id, name), _MISSING)
+        if found is _MISSING:
+            room = Room.objects.filter(name=name, memberships__participant=member.id).first()
+            found = self._rooms.keep((member.id, name), _policy(room) if room else None)
+        return found  # type: ignore[return-value]
+
+    def members(self, room_id: int, *, but: int) -> list[Recipient]:
+        """All members of a room but one, and but our own entry."""
+        found = self._members.get(room_id)
+        if found is None:
+            rows = Participant.objects.present().filter(rooms=room_id).exclude(name=names.RELAY).order_by("id")
+            found = self._members.keep(room_id, [Recipient(*row) for row in rows.values_list("id", "name")])
+        return [member for member in found if member.id != but]
 
     def payload_limit(self, sender: Entry) -> int:
         """The most that any of the sender's rooms takes, in bytes: what is worth reading at all."""
@@ -154,8 +180,12 @@ class Directory:
         return found
 
 
+def _policy(room: Room) -> Policy:
+    return Policy(room.pk, room.payload_limit, room.time_to_live)
+
+
 def _entry(row: Participant) -> Entry:
-    return Entry(row.pk, str(row.public_id), row.name, row.type, row.status)
+    return Entry(row.pk, str(row.public_id), row.name, row.type, row.status, row.source_networks)
 
 
 _current = Directory(version=-1)

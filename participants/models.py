@@ -85,6 +85,14 @@ class Participant(models.Model):
         help_text="Which answers mean that it has the message, such as 2xx or 2xx,300 "
         "(a recipient built on Ruuter that returns nothing answers 300).",
     )
+    source_networks = models.CharField(
+        "believed without a key from",
+        max_length=200,
+        blank=True,
+        validators=[names.validate_networks],
+        help_text="Networks such as 10.1.2.0/24, separated by commas: whoever sends from there is believed to be "
+        "this participant, without a key. Only for an unmodified client of the first generation; empty: a key is needed.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -53,6 +54,17 @@ def validate_statuses(text: str) -> None:
     for part in text.split(","):
         if not _STATUS.fullmatch(part.strip()):
             raise ValidationError(f"{part.strip()!r} is not a status such as 300 or 2xx")
+
+
+def validate_networks(text: str) -> None:
+    """A list such as `10.1.2.0/24,2001:db8::/64`, of at most 65,536 IPv4 addresses each. Raises ValidationError."""
+    for part in text.split(","):
+        try:
+            network = ipaddress.ip_network(part.strip())
+        except ValueError as error:
+            raise ValidationError(f"{part.strip()!r} is not a network such as 10.1.2.0/24: {error}") from None
+        if network.prefixlen < (16 if network.version == 4 else 48):
+            raise ValidationError(f"{network} is too wide: anybody in it could speak for this participant")
 
 
 def is_success(status: int, statuses: str) -> bool:

@@ -9,15 +9,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from dmr_project.lib.body import PayloadTooLarge
-from dmr_project.lib.errors import Conflict, Forbidden
+from dmr_project.lib.errors import Conflict, Forbidden, NotFound
 from participants import directory, names
-from participants.directory import Entry
+from participants.directory import Entry, Policy
 from participants.models import DEFAULT_TIME_TO_LIVE
 from relay import error_messages, metrics
 from relay.delivery import wake
 from relay.envelope import Envelope
 from relay.models import Delivery, Message, State
-from relay.routing import DeadEnd, Route, route
+from relay.routing import DeadEnd, RoomRoute, Route, route, route_to_room
 
 
 class SenderMismatch(Forbidden):
@@ -61,9 +61,25 @@ def accept(sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
     SenderMismatch, PayloadTooLarge, MessageIdTaken.
     """
     authorise(sender, envelope.sent_by)
-    found = route(directory.current(), sender, envelope.send_to)
-    if isinstance(found, Route) and len(payload) > found.policy.payload_limit:
-        raise PayloadTooLarge(f"The payload has {len(payload)} bytes; the room allows {found.policy.payload_limit}.")
+    return _store(sender, envelope, payload, route(directory.current(), sender, envelope.send_to))
+
+
+def accept_for_room(sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
+    """The same for every other member of the room that `envelope.send_to` names: one payload, a delivery each.
+
+    Raises NotFound too, where the sender is in no such room.
+    """
+    authorise(sender, envelope.sent_by)
+    found = route_to_room(directory.current(), sender, envelope.send_to)
+    if found is None:
+        raise NotFound(f"There is no room {envelope.send_to!r} that {sender.name} is in.")
+    return _store(sender, envelope, payload, found)
+
+
+def _store(sender: Entry, envelope: Envelope, payload: bytes, found: Route | RoomRoute | DeadEnd) -> Accepted:
+    policy = None if isinstance(found, DeadEnd) else found.policy
+    if policy is not None and len(payload) > policy.payload_limit:
+        raise PayloadTooLarge(f"The payload has {len(payload)} bytes; the room allows {policy.payload_limit}.")
     now = timezone.now()
     message = Message(
         sender_id=sender.id,
@@ -72,62 +88,68 @@ def accept(sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
         written_ref=envelope.written_ref,
         sent_by=envelope.sent_by,
         send_to=envelope.send_to,
+        is_to_room=isinstance(found, RoomRoute),
         model_type=envelope.model_type,
         conversation=envelope.conversation,
         content_type=envelope.content_type,
-        room_id=found.policy.room_id if isinstance(found, Route) else None,
+        room_id=policy.room_id if policy else None,
         payload=payload,
         payload_size=len(payload),
         digest=envelope.digest(payload),
         accepted_at=now,
-        expires_at=now + time_to_live(found, envelope),
+        expires_at=now + time_to_live(policy, envelope),
     )
     try:
         with transaction.atomic():
             message.save(force_insert=True)
-            _store_delivery(message, found)
+            _store_deliveries(message, found)
     except IntegrityError:
         first = Message.objects.sent_by_participant(sender.id, envelope.message_id)
         if first is None:
             raise  # it was not about the id
-        return _repeat(first, message.digest)
+        return _repeat(first, message)
     metrics.ACCEPTED.inc()
     return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
 
 
-def time_to_live(found: Route | DeadEnd, envelope: Envelope) -> timedelta:
+def time_to_live(policy: Policy | None, envelope: Envelope) -> timedelta:
     """The room's, or less where the sender asks for less."""
-    most = found.policy.time_to_live if isinstance(found, Route) else DEFAULT_TIME_TO_LIVE
+    most = policy.time_to_live if policy else DEFAULT_TIME_TO_LIVE
     return timedelta(seconds=min(most, envelope.time_to_live or most))
 
 
-def _store_delivery(message: Message, found: Route | DeadEnd) -> None:
-    delivery = Delivery(
-        message=message,
-        recipient_name=message.send_to,
-        conversation=message.conversation,
-        due_at=message.accepted_at,
-        accepted_at=message.accepted_at,
-        expires_at=message.expires_at,
-    )
+def _store_deliveries(message: Message, found: Route | RoomRoute | DeadEnd) -> None:
     if isinstance(found, Route):
-        delivery.recipient_id = found.recipient.id
-        delivery.recipient_name = found.recipient.name
-        delivery.save(force_insert=True)
+        _delivery(message, found.recipient.id, found.recipient.name).save(force_insert=True)
+    elif isinstance(found, RoomRoute):
+        rows = [_delivery(message, each.id, each.name) for each in found.recipients]
+        Delivery.objects.bulk_create(rows, batch_size=500)
     else:
-        delivery.recipient_id = found.recipient.id if found.recipient else None
-        delivery.state = State.DEAD
-        delivery.ended_at = message.accepted_at
-        delivery.last_error = found.reason[:255]
-        delivery.save(force_insert=True)
+        dead = _delivery(message, found.recipient.id if found.recipient else None, message.send_to)
+        dead.state = State.DEAD
+        dead.ended_at = message.accepted_at
+        dead.last_error = found.reason[:255]
+        dead.save(force_insert=True)
         metrics.SETTLED.labels(state=State.DEAD.value).inc()
         error_messages.tell_sender(message, found.status, found.reason)
     transaction.on_commit(wake.pump)
 
 
-def _repeat(first: Message, digest: str) -> Accepted:
+def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -> Delivery:
+    return Delivery(
+        message=message,
+        recipient_id=recipient_id,
+        recipient_name=recipient_name,
+        conversation=message.conversation,
+        due_at=message.accepted_at,
+        accepted_at=message.accepted_at,
+        expires_at=message.expires_at,
+    )
+
+
+def _repeat(first: Message, again: Message) -> Accepted:
     """The first answer again. Raises MessageIdTaken where the id was used for something else."""
-    if first.digest != digest:
+    if (first.digest, first.is_to_room) != (again.digest, again.is_to_room):
         raise MessageIdTaken(
             f"{first.written_id} was accepted at {first.accepted_at.isoformat()} with other content; "
             "use a new id for a new message."

@@ -52,13 +52,22 @@ def parse_uuid(text: str) -> UUID | None:
     return UUID("".join(match.groups())) if match else None
 
 
-def read(headers: Mapping[str, str]) -> Envelope:
-    """The envelope in HTTP headers (WSGI names). Raises InvalidHeader, which names every bad header."""
+def read(headers: Mapping[str, str], given: Mapping[str, str] | None = None) -> Envelope:
+    """The envelope in HTTP headers (WSGI names). Raises InvalidHeader, which names every bad header.
+
+    `given` are values that the address or the caller stands for (`{"X-Send-To": "police"}`): a header of that
+    name may be left out, and must not say something else.
+    """
     errors: list[dict[str, str]] = []
 
     def value(header: str, *, required: bool = False) -> str:
         name = header.upper().replace("-", "_")
         text = headers.get(name if name == "CONTENT_TYPE" else f"HTTP_{name}", None)
+        stands_for = (given or {}).get(header)
+        if stands_for is not None:
+            if text and text != stands_for:
+                errors.append({"header": header, "detail": f"must be {stands_for!r} here, or be left out"})
+            text = stands_for
         if text is None or (text == "" and required):
             if required:
                 detail = "is required" if text is None else "is required, and must be printable ASCII"

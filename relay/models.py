@@ -35,6 +35,7 @@ class Message(models.Model):
     model_type = models.CharField(max_length=255, blank=True)
     conversation = models.CharField(max_length=255, blank=True)
     content_type = models.CharField(max_length=255)
+    is_to_room = models.BooleanField(default=False)  # send_to is a room's name: one delivery for each other member
     room = models.ForeignKey(Room, on_delete=models.SET_NULL, null=True, related_name="messages")
     payload = models.BinaryField()
     payload_size = models.PositiveIntegerField()

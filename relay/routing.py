@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from participants import names
-from participants.directory import Directory, Entry, Policy
+from participants.directory import Directory, Entry, Policy, Recipient
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,22 @@ class DeadEnd:
     status: int
     reason: str
     recipient: Entry | None = None
+
+
+@dataclass(frozen=True)
+class RoomRoute:
+    """Where a message to a room goes: every other member, each with a delivery of its own."""
+
+    recipients: tuple[Recipient, ...]
+    policy: Policy
+
+
+def route_to_room(directory: Directory, sender: Entry, room: str) -> RoomRoute | None:
+    """The room's other members; None where there is no such room, or none that the sender is in."""
+    policy = directory.room(sender, room)
+    if policy is None:
+        return None
+    return RoomRoute(tuple(directory.members(policy.room_id, but=sender.id)), policy)
 
 
 def route(directory: Directory, sender: Entry, send_to: str) -> Route | DeadEnd:

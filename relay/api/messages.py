@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -14,8 +15,13 @@ from rest_framework.response import Response
 from dmr_project.lib import body
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import DomainError, NotFound
-from participants import directory
-from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
+from participants import directory, names
+from participants.authentication import (
+    ApiKeyAuthentication,
+    IsParticipant,
+    SourceNetworkAuthentication,
+    caller,
+)
 from participants.directory import Entry
 from relay import accept, envelope, metrics
 from relay.models import Delivery, Message, State
@@ -36,7 +42,7 @@ def moment(at: datetime | None) -> str | None:
 
 
 class RelayEndpoint(APIEndpoint):
-    authentication_classes = (ApiKeyAuthentication,)
+    authentication_classes: tuple[type[ApiKeyAuthentication], ...] = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -45,24 +51,27 @@ class RelayEndpoint(APIEndpoint):
         return super().handle_exception(exc)
 
 
-class Messages(RelayEndpoint):
-    @extend_schema(
-        parameters=_HEADERS,
-        request={"text/plain": bytes},
-        responses={
-            (202, "application/json"): {
-                "type": "object",
-                "properties": {name: {"type": "string"} for name in ("messageId", "acceptedAt", "expiresAt")},
-            }
-        },
-    )
-    def post(self, request: Request) -> Response:
-        """Accepts a message: 202 once it is stored. A repeat gets the first answer again."""
+_ACCEPTED = {
+    (202, "application/json"): {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("messageId", "acceptedAt", "expiresAt")},
+    }
+}
+
+
+class SendingEndpoint(RelayEndpoint):
+    """An address that takes a message; subclasses say what of its envelope the address stands for."""
+
+    authentication_classes: tuple[type[ApiKeyAuthentication], ...] = (SourceNetworkAuthentication,)
+    accept = staticmethod(accept.accept)
+
+    def take(self, request: Request, given: Mapping[str, str]) -> Response:
+        """202 once the message is stored. A repeat gets the first answer again."""
         environ, sender = request._request.META, caller(request)
-        headers = envelope.read(environ)
+        headers = envelope.read(environ, given)
         accept.authorise(sender, headers.sent_by)
         payload = body.read_whole(environ, directory.current().payload_limit(sender))
-        accepted = accept.accept(sender, headers, payload)
+        accepted = self.accept(sender, headers, payload)
         return Response(
             {
                 "messageId": accepted.written_id,
@@ -71,6 +80,52 @@ class Messages(RelayEndpoint):
             },
             status=202,
         )
+
+
+class Messages(SendingEndpoint):
+    @extend_schema(
+        operation_id="messages_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
+    )
+    def post(self, request: Request) -> Response:
+        """Accepts a message: 202 once it is stored. A repeat gets the first answer again."""
+        return self.take(request, {})
+
+
+class Unclassified(SendingEndpoint):
+    @extend_schema(
+        operation_id="unclassified_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
+    )
+    def post(self, request: Request) -> Response:
+        """The same as `/messages` to `Classifier`."""
+        return self.take(request, {"X-Send-To": names.CLASSIFIER})
+
+
+class Classified(SendingEndpoint):
+    @extend_schema(
+        operation_id="classified_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
+    )
+    def post(self, request: Request) -> Response:
+        """A classifier's answer: the same as `/messages` from `Classifier`."""
+        return self.take(request, {"X-Sent-By": names.CLASSIFIER})
+
+
+class Conversation(SendingEndpoint):
+    @extend_schema(
+        operation_id="conversations_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
+    )
+    def post(self, request: Request, participant: str, conversation: str) -> Response:
+        """A follow-up straight to that participant, within that conversation, in order."""
+        return self.take(request, {"X-Send-To": participant, "X-Conversation-Id": conversation})
+
+
+class RoomMessages(SendingEndpoint):
+    authentication_classes = (ApiKeyAuthentication,)
+    accept = staticmethod(accept.accept_for_room)
+
+    @extend_schema(operation_id="rooms_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED)
+    def post(self, request: Request, room: str) -> Response:
+        """Accepts a message for every other member of the room, which the path names."""
+        return self.take(request, {"X-Send-To": room})
 
 
 class OneMessage(RelayEndpoint):

@@ -6,5 +6,9 @@ from relay.api import messages
 
 urlpatterns = [
     path("messages", messages.Messages.as_view()),
+    path("unclassified", messages.Unclassified.as_view()),
+    path("classified", messages.Classified.as_view()),
+    path("conversations/<str:participant>/<str:conversation>", messages.Conversation.as_view()),
+    path("api/v1/rooms/<str:room>/messages", messages.RoomMessages.as_view()),
     path("messages/<str:message_id>", messages.OneMessage.as_view()),
 ]

@@ -43,6 +43,7 @@ class Claimed:
     message_pk: int
     sent_by: str
     send_to: str
+    room: str  # that the message was posted to; empty where it was sent to the recipient alone
     written_id: str
     written_ref: str
     model_type: str
@@ -168,7 +169,8 @@ def _claimed(row: Delivery, token: int) -> Claimed:
         is_probe=breaker_row is not None and breaker_row.state == Breaker.State.OPEN,
         message_pk=message.pk,
         sent_by=message.sent_by,
-        send_to=message.send_to,
+        send_to=row.recipient_name if message.is_to_room else message.send_to,
+        room=message.send_to if message.is_to_room else "",
         written_id=message.written_id,
         written_ref=message.written_ref,
         model_type=message.model_type,

@@ -27,6 +27,7 @@ from dmr_project.lib.http import AddressGuard, open_session
 from dmr_project.lib.log import event
 from relay.delivery import claim, settle, transport, wake
 from relay.delivery.claim import Claimed
+from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
 from relay.models import State
 
@@ -177,7 +178,13 @@ class Engine:
 
     async def _attempt(self, claimed: Claimed) -> Attempted:
         assert self._session is not None
-        outcome = await transport.attempt(self._session, claimed)
+        began = time.monotonic()
+        try:
+            outcome = await transport.attempt(self._session, claimed)
+        except Exception as error:  # a mistake of ours must not end the pump: it costs this delivery an attempt
+            logger.exception("attempt_broke", extra={"facts": {"delivery": claimed.id}})
+            reason = f"the attempt failed on our side ({type(error).__name__})"
+            outcome = Outcome(False, None, reason, time.monotonic() - began)
         return Attempted(claimed, outcome, timezone.now())
 
     async def _end(self, claimed: Claimed, state: State, reason: str, status: int) -> None:

@@ -27,6 +27,8 @@ def headers_of(claimed: Claimed) -> dict[str, str]:
         headers["X-Message-Id-Ref"] = claimed.written_ref
     if claimed.model_type:
         headers["X-Model-Type"] = claimed.model_type
+    if claimed.room:
+        headers["X-Room"] = claimed.room
     if claimed.conversation:
         headers["X-Conversation-Id"] = claimed.conversation
     return headers
@@ -83,7 +85,7 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
         return float(min(int(value[:12]), 10**9))
     try:
         at = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # it is the recipient's to write, and may be anything
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=timezone.utc)
