@@ -91,7 +91,7 @@ class Participant(models.Model):
         blank=True,
         validators=[names.validate_networks],
         help_text="Networks such as 10.1.2.0/24, separated by commas: whoever sends from there is believed to be "
-        "this participant, without a key. Only for an unmodified client of the first generation; empty: a key is needed.",
+        "this participant, without a key. Only for an unmodified client of the first generation.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
