@@ -9,8 +9,12 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "participants.authentication.ApiKeyAuthentication"
-    match_subclasses = True
     name = "ApiKey"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
+
+
+class SourceNetworkScheme(ApiKeyScheme):
+    target_class = "participants.authentication.SourceNetworkAuthentication"
+    name = "ApiKeyOrSourceNetwork"
