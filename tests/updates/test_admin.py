@@ -194,6 +194,17 @@ def test_nothing_is_edited_or_deleted_by_hand(staff: Staff, anna: Client) -> Non
         assert anna.post(reverse(f"admin:updates_{model}_change", args=[pk]), {"state": "x"}).status_code == 403
 
 
+def test_the_history_is_among_the_changes(staff: Staff, anna: Client) -> None:
+    rollout = staff.rollout()
+    for model, row, action in (
+        ("release", rollout.release, "publish"), ("rollout", rollout, "start"),
+        ("staffkey", staff.rows["anna"], "add"),
+    ):  # fmt: skip
+        answer = anna.get(reverse(f"admin:updates_{model}_history", args=[row.pk]), follow=True)
+        assert answer.status_code == 200
+        assert action in text_of(answer)
+
+
 def test_buttons_need_the_permission(staff: Staff) -> None:
     from django.contrib.auth.models import Permission
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from participants.models import Institution, Participant
 from updates.models.releases import Release
@@ -82,7 +83,7 @@ class Rollout(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.release} since {self.started_at:%Y-%m-%d %H:%M}"
+        return f"{self.release} since {timezone.localtime(self.started_at):%Y-%m-%d %H:%M}"
 
     @property
     def soak(self) -> timedelta:
