@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from participants import registry
+from relay.delivery import dead_letter
+from relay.models import Delivery, Message, State
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def test_requeue_makes_dead_letters_due_with_all_their_attempts() -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    now = timezone.now()
+    past = {"attempts": 10, "ended_at": now, "expires_at": now - timedelta(hours=1)}
+    dead = factories.delivery(sender, recipient, state=State.DEAD, **past)
+    expired = factories.delivery(sender, recipient, state=State.EXPIRED, **past)
+    delivered = factories.delivery(sender, recipient, state=State.DELIVERED, ended_at=now)
+    assert dead_letter.requeue(Delivery.objects.all()) == 2
+    for row in (dead, expired):
+        row.refresh_from_db()
+        assert (row.state, row.attempts, row.ended_at) == (State.PENDING, 0, None)
+        assert row.expires_at > now
+    delivered.refresh_from_db()
+    assert delivered.state == State.DELIVERED
+
+
+def test_requeue_leaves_what_has_no_recipient() -> None:
+    sender, gone = factories.participant(), factories.participant()
+    factories.message(sender, "nobody")
+    factories.delivery(sender, gone, state=State.DEAD)
+    registry.remove_participant(gone.row, actor="tests")
+    assert dead_letter.requeue(Delivery.objects.filter(state=State.DEAD)) == 0
+
+
+def test_discard_gives_up_and_tells_senders_of_what_waited() -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    dead = factories.delivery(sender, recipient, state=State.DEAD)
+    pending = factories.delivery(sender, recipient)
+    assert dead_letter.discard(Delivery.objects.filter(pk__in=[dead.pk, pending.pk])) == 2
+    pending.refresh_from_db()
+    assert pending.state == State.DEAD
+    assert not Delivery.objects.dead_letters().exists()
+    assert Message.objects.get(sent_by="Dmr").written_ref == pending.message.written_id
+    assert dead_letter.discard(Delivery.objects.filter(pk=dead.pk)) == 0
