@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=1)
 MOST_LINES = 100  # of one mail; when half the network is gone, the rest is in the admin
-MOST_IN_SUBJECT = 60  # characters
+MOST_IN_SUBJECT = 80  # characters
 
 
 def send() -> int:
@@ -68,7 +68,7 @@ def subject(changes: Sequence[AlertChange]) -> str:
     said = ", ".join(f"{count} {label}" for label, count in counts.items())
     if len(changes) == 1:
         said = changes[0].message
-        said = said if len(said) <= MOST_IN_SUBJECT else f"{said[:MOST_IN_SUBJECT].rsplit(' ', 1)[0]} …"
+        said = said if len(said) <= MOST_IN_SUBJECT else f"{said[:MOST_IN_SUBJECT].rsplit(' ', 1)[0]} ..."
     return f"[DMR] {said}"
 
 
