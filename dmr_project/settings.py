@@ -68,6 +68,10 @@ ADMIN_API_KEY = env.text("DMR_ADMIN_API_KEY")
 # -- outbound --
 ALLOW_PRIVATE_ENDPOINTS = env.flag("DMR_ALLOW_PRIVATE_ENDPOINTS", default=not IS_PRODUCTION)
 
+# -- agents --
+CHECK_IN_SECONDS = env.number("DMR_CHECK_IN_SECONDS", 30, 1, 3600)
+CHECK_IN_GRACE_SECONDS = env.number("DMR_CHECK_IN_GRACE_SECONDS", 15, 1, 3600)
+
 # -- database --
 _database_url = env.url(
     "DATABASE_URL",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import models
 
-LEAST_GRACE = timedelta(seconds=15)
+LEAST_GRACE = timedelta(seconds=settings.CHECK_IN_GRACE_SECONDS)
 
 
 class Health(models.TextChoices):
@@ -39,7 +40,8 @@ def deadlines(heard_at: datetime, period: int) -> tuple[datetime, datetime]:
     """When an agent that is due every `period` seconds is late, and when silent.
 
     Late after half a period of grace, silent after one and a half (30 s: after 45 and 75 s). The grace is never
-    below 15 s: an agent that missed us tries again within 10 s, and its health check may take a while.
+    below DMR_CHECK_IN_GRACE_SECONDS, usually 15 s: an agent that missed us tries again within 10 s, and its health
+    check may take a while.
     """
     pause = timedelta(seconds=period)
     grace = max(pause / 2, LEAST_GRACE)

@@ -15,6 +15,7 @@ from datetime import timezone as utc
 from enum import Enum
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -24,7 +25,7 @@ from updates.models import InstalledRelease, Release, Rollout, Signature, Target
 from updates.models.rollouts import OPEN
 
 # -- when an agent is to come again, in seconds --
-PERIOD = 30
+PERIOD: int = settings.CHECK_IN_SECONDS
 QUICK_PERIOD = 5  # while it has something to do in a rollout that runs
 MOST_QUICK = 100  # check-ins a second from one rollout's targets; a large rollout's come less quickly
 JITTER = 0.2  # of the pause, to either side

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from observability.models import Instance
 from observability.states import Health, State, deadlines, state_at
+from tests.integration.product import Product
 from tests.observability.conftest import NOON, PERIOD, Agent, Clock
 
+DJANGO = {"DJANGO_SETTINGS_MODULE": "dmr_project.settings"}
 LATE, SILENT = deadlines(NOON, PERIOD)
 JUST = timedelta(microseconds=1)
 
@@ -20,6 +23,17 @@ JUST = timedelta(microseconds=1)
 )
 def test_how_long_silence_may_last(period: int, late: int, silent: int) -> None:
     assert deadlines(NOON, period) == (NOON + timedelta(seconds=late), NOON + timedelta(seconds=silent))
+
+
+def test_period_and_grace_come_from_the_environment(tmp_path: Path) -> None:
+    product = Product(tmp_path, {"DMR_CHECK_IN_SECONDS": "3", "DMR_CHECK_IN_GRACE_SECONDS": "5", **DJANGO})
+    done = product.run(
+        "-c",
+        "import django; django.setup(); from datetime import datetime; from updates import agent_protocol\n"
+        "from observability.states import deadlines; noon = datetime(2026, 1, 1, 12)\n"
+        "print(agent_protocol.PERIOD, *((each - noon).seconds for each in deadlines(noon, 3)))",
+    )
+    assert done.stdout == "3 8 18\n", done.stderr
 
 
 @pytest.mark.parametrize(

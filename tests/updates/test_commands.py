@@ -83,6 +83,14 @@ def test_the_whole_way(staff: Staff, files: Any, tmp_path: Path) -> None:
     assert list(actors) == [("start", "anna"), ("pause", "bert"), ("resume", "command line"), ("abort", "bert")]
 
 
+def test_lists_releases(staff: Staff, files: Any) -> None:
+    assert run("release", "list") == ""
+    run("release", "import", files("1.1.0", 11)[0], "--user", "anna")
+    run("release", "import", files("1.2.0", 12)[0], "--user", "anna")
+    run("release", "approve", "1.1.0", "--user", "bert")
+    assert run("release", "list") == "1.2.0 12 mandatory draft\n1.1.0 11 mandatory approved\n"
+
+
 def test_signatures_may_come_one_by_one(staff: Staff, files: Any) -> None:
     path, first, second = files()
     run("release", "import", path, "--user", "anna")

@@ -1,4 +1,4 @@
-"""`manage.py release import MANIFEST --signature FILE… --user NAME`, `… approve|publish|withdraw VERSION …`."""
+"""`manage.py release import MANIFEST --signature FILE… --user NAME`; `approve|publish|withdraw VERSION …`; `list`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from updates import manifest, releases
 from updates.management.commands._asking import content, person, refusals
+from updates.models import Release
 
 DONE = {"approve": "approved", "publish": "published", "withdraw": "withdrawn"}
 
 
 class Command(BaseCommand):
-    help = "Imports, approves, publishes and withdraws releases."
+    help = "Imports, approves, publishes, withdraws and lists releases."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -28,12 +29,17 @@ class Command(BaseCommand):
             help="what `dmr-agent release sign` printed",
         )
         take.add_argument("--user", required=True, metavar="NAME", help="who writes the release")
+        actions.add_parser("list", help="version, sequence, severity and state of each, the newest first")
         for name, done in DONE.items():
             action = actions.add_parser(name, help=f"the release is {done}")
             action.add_argument("version", metavar="VERSION")
             action.add_argument("--user", required=True, metavar="NAME", help="who does it")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] == "list":
+            for each in Release.objects.order_by("-sequence"):
+                self.stdout.write(f"{each.version} {each.sequence} {each.severity} {each.state}")
+            return
         user = person(options["user"])
         with refusals():
             if options["action"] == "import":
