@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +14,9 @@ from tests.integration.sinks import Behaviour, Sink
 
 
 @pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def product() -> Iterator[Product]:
     """One product for all tests of this process that leave it as they found it."""
-    with a_product(tmp_path_factory.mktemp("product")) as running:
+    with a_folder() as folder, a_product(folder) as running:
         yield running
         running.stop()
         assert "Traceback" not in running.output, running.output
@@ -22,17 +24,26 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 @pytest.fixture
-def own_product(tmp_path: Path) -> Iterator[Product]:
+def own_product() -> Iterator[Product]:
     """A product for a test that does something to it."""
-    with a_product(tmp_path) as running:
+    with a_folder() as folder, a_product(folder) as running:
         yield running
+        print(running.output)  # shown where the test fails
 
 
 @pytest.fixture
-def unstarted_product(tmp_path: Path) -> Iterator[Product]:
+def unstarted_product() -> Iterator[Product]:
     """A product for a test that starts it itself, or sees it refuse."""
-    with a_product(tmp_path, start=False) as waiting:
+    with a_folder() as folder, a_product(folder, start=False) as waiting:
         yield waiting
+        print(waiting.output)
+
+
+@contextlib.contextmanager
+def a_folder() -> Iterator[Path]:
+    """Not pytest's: those of runs before are removed by whoever runs pytest next, and this one goes at once."""
+    with tempfile.TemporaryDirectory(prefix="dmr-product-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @pytest.fixture

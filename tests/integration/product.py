@@ -110,7 +110,8 @@ class Product:
     @property
     def output(self) -> str:
         """All that its processes have written to the terminal."""
-        return (self.folder / "output").read_text(errors="replace")
+        written = self.folder / "output"
+        return written.read_text(errors="replace") if written.exists() else ""
 
     # -- starting and stopping --
 

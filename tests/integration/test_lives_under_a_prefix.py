@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.integration.fixtures import a_folder
 from tests.integration.product import STAFF_KEY, Product, a_product
 from tests.integration.sinks import Sink
 
@@ -16,9 +17,9 @@ MakeSink = Callable[..., Sink]
 
 
 @pytest.fixture(scope="module")
-def prefixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def prefixed() -> Iterator[Product]:
     environment = {"DMR_PUBLIC_URL": f"https://dmr.example.ee{PREFIX}", "DMR_TRUSTED_PROXIES": "127.0.0.0/8"}
-    with a_product(tmp_path_factory.mktemp("prefixed"), environment) as product:
+    with a_folder() as folder, a_product(folder, environment) as product:
         yield product
 
 

@@ -112,8 +112,8 @@ def lose_the_broker(product: Product) -> None:
 def test_broker_lost_while_messages_wait(own_product: Product, sink: MakeSink) -> None:
     into = sink(always(503))
     sender, recipient = own_product.register(sink().url), own_product.register(into.url)
-    waiting = [own_product.send(sender, recipient.name) for _ in range(10)]
-    wait_until(lambda: len(into.received) >= 10, 10)
+    waiting = [own_product.send(sender, recipient.name) for _ in range(3)]  # fewer than open a breaker
+    wait_until(lambda: len(into.received) >= 3, 10)
     lose_the_broker(own_product)
     into.behaviour = always()
     later = own_product.send(sender, recipient.name)
