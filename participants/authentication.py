@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from dmr_project.lib.network import is_within, parse_address
 from participants import directory, keys, metrics
-from participants.directory import Credential, Entry
+from participants.directory import Credential, Directory, Entry
 
 
 class StaffKey:
@@ -21,6 +21,14 @@ class StaffKey:
     is_authenticated = True
     is_staff = True
     name = "staff key"
+
+
+def known(request: Request) -> Directory:
+    """The registry as of this request: read once, and used by all that decide about it."""
+    found: Directory | None = getattr(request._request, "directory", None)
+    if found is None:
+        found = request._request.directory = directory.current()  # type: ignore[attr-defined]
+    return found
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -35,7 +43,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise NotAuthenticated("Send your key in the header X-Api-Key.")
         if keys.is_staff_key(key):
             return StaffKey(), None
-        credential = directory.current().credential(key)
+        credential = known(request).credential(key)
         if credential is None:
             raise AuthenticationFailed("The key in X-Api-Key is not known, has expired, or was revoked.")
         keys.note_use(credential.key_id)
@@ -61,7 +69,7 @@ class SourceNetworkAuthentication(ApiKeyAuthentication):
     def authenticate(self, request: Request) -> tuple[Entry | StaffKey, Credential | None]:
         environ = request._request.META
         if not environ.get("HTTP_X_API_KEY") and request.method == "POST":
-            entry = directory.current().named(environ.get("HTTP_X_SENT_BY", ""))
+            entry = known(request).named(environ.get("HTTP_X_SENT_BY", ""))
             address = parse_address(environ.get("REMOTE_ADDR", ""))
             if entry is not None and address is not None and entry.source_networks:
                 believed = [ipaddress.ip_network(each.strip()) for each in entry.source_networks.split(",")]

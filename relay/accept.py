@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from dmr_project.lib.body import PayloadTooLarge
 from dmr_project.lib.errors import Conflict, Forbidden, NotFound
-from participants import directory, names
-from participants.directory import Entry, Policy
+from participants import names
+from participants.directory import Directory, Entry, Policy
 from participants.models import DEFAULT_TIME_TO_LIVE
-from relay import error_messages, metrics
+from relay import error_messages, insert, metrics
 from relay.delivery import wake
 from relay.envelope import Envelope
 from relay.models import Delivery, Message, State
@@ -54,23 +54,23 @@ def authorise(sender: Entry, sent_by: str) -> None:
         raise SenderMismatch(f"This key is {sender.name}'s: X-Sent-By must be {' or '.join(allowed)}.")
 
 
-def accept(sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
-    """Stores the message and its delivery, then wakes a pump.
+def accept(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
+    """Stores the message and its delivery, then wakes a pump. `registry` is what holds for this request.
 
     A recipient that cannot be is a dead letter at once, and its sender is told. Raises SenderSuspended,
     SenderMismatch, PayloadTooLarge, MessageIdTaken.
     """
     authorise(sender, envelope.sent_by)
-    return _store(sender, envelope, payload, route(directory.current(), sender, envelope.send_to))
+    return _store(sender, envelope, payload, route(registry, sender, envelope.send_to))
 
 
-def accept_for_room(sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
+def accept_for_room(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
     """The same for every other member of the room that `envelope.send_to` names: one payload, a delivery each.
 
     Raises NotFound too, where the sender is in no such room.
     """
     authorise(sender, envelope.sent_by)
-    found = route_to_room(directory.current(), sender, envelope.send_to)
+    found = route_to_room(registry, sender, envelope.send_to)
     if found is None:
         raise NotFound(f"There is no room {envelope.send_to!r} that {sender.name} is in.")
     return _store(sender, envelope, payload, found)
@@ -99,15 +99,8 @@ def _store(sender: Entry, envelope: Envelope, payload: bytes, found: Route | Roo
         accepted_at=now,
         expires_at=now + time_to_live(policy, envelope),
     )
-    try:
-        with transaction.atomic():
-            message.save(force_insert=True)
-            _store_deliveries(message, found)
-    except IntegrityError:
-        first = Message.objects.sent_by_participant(sender.id, envelope.message_id)
-        if first is None:
-            raise  # it was not about the id
-        return _repeat(first, message)
+    if not _insert(message, found):
+        return _repeat(Message.objects.get(sender=sender.id, message_id=envelope.message_id), message)
     metrics.ACCEPTED.inc()
     return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
 
@@ -118,10 +111,27 @@ def time_to_live(policy: Policy | None, envelope: Envelope) -> timedelta:
     return timedelta(seconds=min(most, envelope.time_to_live or most))
 
 
-def _store_deliveries(message: Message, found: Route | RoomRoute | DeadEnd) -> None:
+def _insert(message: Message, found: Route | RoomRoute | DeadEnd) -> bool:
+    """Stores the message with its deliveries; False where the sender has used its id before."""
     if isinstance(found, Route):
-        _delivery(message, found.recipient.id, found.recipient.name).save(force_insert=True)
-    elif isinstance(found, RoomRoute):
+        delivery = _delivery(message, found.recipient.id, found.recipient.name)
+        is_new = insert.message_and_delivery(message, delivery)
+        if is_new:
+            transaction.on_commit(wake.pump)
+        return is_new
+    try:
+        with transaction.atomic():
+            message.save(force_insert=True)
+            _store_deliveries(message, found)
+    except IntegrityError:
+        if not Message.objects.filter(sender=message.sender_id, message_id=message.message_id).exists():
+            raise  # it was not about the id
+        return False
+    return True
+
+
+def _store_deliveries(message: Message, found: RoomRoute | DeadEnd) -> None:
+    if isinstance(found, RoomRoute):
         rows = [_delivery(message, each.id, each.name) for each in found.recipients]
         Delivery.objects.bulk_create(rows, batch_size=500)
     else:

@@ -91,7 +91,7 @@ def envelope(sender: Registered, send_to: str, **fields: Any) -> Envelope:
 def message(sender: Registered, send_to: str, payload: bytes = b"payload", **fields: Any) -> Message:
     """Accepted as by POST /messages; `fields` are the envelope's."""
     written = envelope(sender, send_to, **fields)
-    accept.accept(sender.entry, written, payload)
+    accept.accept(directory.current(), sender.entry, written, payload)
     return Message.objects.get(sender=sender.row, message_id=written.message_id)
 
 

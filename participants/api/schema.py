@@ -15,6 +15,6 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
 
 
-class SourceNetworkScheme(ApiKeyScheme):
+class SourceNetworkScheme(ApiKeyScheme):  # type: ignore[no-untyped-call]
     target_class = "participants.authentication.SourceNetworkAuthentication"
     name = "ApiKeyOrSourceNetwork"

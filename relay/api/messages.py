@@ -15,12 +15,13 @@ from rest_framework.response import Response
 from dmr_project.lib import body
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import DomainError, NotFound
-from participants import directory, names
+from participants import names
 from participants.authentication import (
     ApiKeyAuthentication,
     IsParticipant,
     SourceNetworkAuthentication,
     caller,
+    known,
 )
 from participants.directory import Entry
 from relay import accept, envelope, metrics
@@ -70,8 +71,9 @@ class SendingEndpoint(RelayEndpoint):
         environ, sender = request._request.META, caller(request)
         headers = envelope.read(environ, given)
         accept.authorise(sender, headers.sent_by)
-        payload = body.read_whole(environ, directory.current().payload_limit(sender))
-        accepted = self.accept(sender, headers, payload)
+        registry = known(request)
+        payload = body.read_whole(environ, registry.payload_limit(sender))
+        accepted = self.accept(registry, sender, headers, payload)
         return Response(
             {
                 "messageId": accepted.written_id,
