@@ -76,10 +76,11 @@ class Judgement(Enum):
     CONTRADICTION = "contradiction"
 
 
+# Once it has accepted, an agent may leave out a step: a report that was lost makes no liar of the next one.
 _NEXT: dict[str, tuple[str, ...]] = {
     S.OFFERED: (S.ACCEPTED, S.FAILED),  # failed: refused by the agent
-    S.ACCEPTED: (S.INSTALLING, S.FAILED),
-    S.INSTALLING: (S.VERIFYING, S.FAILED, S.ROLLED_BACK),
+    S.ACCEPTED: (S.INSTALLING, S.VERIFYING, S.SUCCEEDED, S.FAILED, S.ROLLED_BACK),
+    S.INSTALLING: (S.VERIFYING, S.SUCCEEDED, S.FAILED, S.ROLLED_BACK),
     S.VERIFYING: (S.SUCCEEDED, S.FAILED, S.ROLLED_BACK),
 }
 

@@ -171,8 +171,9 @@ def test_agents_hurry_while_there_is_something_to_do(rollout: Rollout, target: T
 
 _AGREED = {
     ("offered", "accepted"), ("offered", "failed"),
-    ("accepted", "installing"), ("accepted", "failed"),
-    ("installing", "verifying"), ("installing", "failed"), ("installing", "rolled_back"),
+    ("accepted", "installing"), ("accepted", "verifying"), ("accepted", "succeeded"), ("accepted", "failed"),
+    ("accepted", "rolled_back"), ("installing", "verifying"), ("installing", "succeeded"),
+    ("installing", "failed"), ("installing", "rolled_back"),
     ("verifying", "succeeded"), ("verifying", "failed"), ("verifying", "rolled_back"),
 }  # fmt: skip
 _ALL = ("offered", "accepted", "installing", "verifying", "succeeded", "failed", "rolled_back")
@@ -242,13 +243,13 @@ def test_one_sequence_with_other_content_is_a_contradiction(target: Target) -> N
 
 
 def test_what_contradicts_is_kept_and_not_believed(target: Target) -> None:
-    bring_to(target, "accepted")
+    bring_to(target, "offered")
     before = counted("contradiction")
     for _ in range(2):  # and the same again gets the same answer
-        with pytest.raises(reports.Contradiction, match="target is accepted, and is said to be succeeded"):
+        with pytest.raises(reports.Contradiction, match="target is offered, and is said to be succeeded"):
             report(target, "succeeded", "trust me", sequence=900_009)
     target.refresh_from_db()
-    assert (target.state, target.contradicted_at) == ("accepted", START)
+    assert (target.state, target.contradicted_at) == ("offered", START)
     kept = target.events.get(kind=TargetEvent.Kind.CONTRADICTION)
     assert "trust me" in kept.detail
     assert counted("contradiction") == before + 1
@@ -281,7 +282,7 @@ def test_a_withdrawn_offer_cannot_have_been_installed(rollout: Rollout, target: 
 
 def test_a_flood_of_contradictions_fills_no_table(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "MOST_REMARKS", 5)
-    bring_to(target, "accepted")
+    bring_to(target, "offered")
     taken = Report.objects.count()
     for _ in range(8):
         with pytest.raises(reports.Contradiction):
