@@ -163,6 +163,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
     },
+    "forget": {
+        "task": "relay.forget",
+        "schedule": 5.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
     "sweep": {
         "task": "relay.sweep",
         "schedule": 5.0,

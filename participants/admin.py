@@ -312,9 +312,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(Room)
 class RoomAdmin(SavesMemberships):
-    list_display = ("name", "member_count", "payload_limit", "time_to_live", "description")
+    list_display = ("name", "member_count", "payload_limit", "time_to_live", "retention", "description")
     search_fields = ("name", "description")
-    fields = ("name", "description", "payload_limit", "time_to_live")
+    fields = ("name", "description", "payload_limit", "time_to_live", "retention")
     inlines = (MembershipInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Room]:

@@ -20,6 +20,7 @@ MEBIBYTE = 1024 * 1024
 DAY = 24 * 3600
 DEFAULT_PAYLOAD_LIMIT = MEBIBYTE  # bytes
 DEFAULT_TIME_TO_LIVE = DAY  # seconds
+DEFAULT_RETENTION = DAY  # seconds
 
 
 class Institution(models.Model):
@@ -165,6 +166,12 @@ class Room(models.Model):
         default=DEFAULT_TIME_TO_LIVE,
         validators=[MinValueValidator(1), MaxValueValidator(30 * DAY)],
         help_text="How long an undelivered message is tried; a sender may ask for less by the TTL header.",
+    )
+    retention = models.PositiveIntegerField(
+        "retention (s)",
+        default=DEFAULT_RETENTION,
+        validators=[MaxValueValidator(365 * DAY)],
+        help_text="How long a payload is kept after its last delivery has ended; 0: it is deleted at once.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     members: models.ManyToManyField[Participant, Membership] = models.ManyToManyField(

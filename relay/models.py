@@ -38,6 +38,7 @@ class Message(models.Model):
     is_to_room = models.BooleanField(default=False)  # send_to is a room's name: one delivery for each other member
     room = models.ForeignKey(Room, on_delete=models.SET_NULL, null=True, related_name="messages")
     payload = models.BinaryField()
+    payload_deleted_at = models.DateTimeField(null=True)
     payload_size = models.PositiveIntegerField()
     digest = models.CharField(max_length=64)  # SHA-256 of all that makes a repeat the same message
     accepted_at = models.DateTimeField()
@@ -186,3 +187,16 @@ class Breaker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.recipient}: {self.state}"
+
+
+class PayloadDue(models.Model):
+    """A payload that is to be deleted at `due_at`, if no delivery of its message is still open then."""
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    due_at = models.DateTimeField(db_index=True)  # retention.delete_payloads reads it in this order
+
+    class Meta:
+        verbose_name_plural = "payloads due"
+
+    def __str__(self) -> str:
+        return f"{self.message_id} at {self.due_at}"

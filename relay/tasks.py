@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task, signals
 
 from dmr_project.lib import queues
+from relay import retention
 from relay.delivery import sweeper, wake
 from relay.delivery.engine import engine
 
@@ -23,6 +24,12 @@ def sweep() -> None:
     """Returns lost leases, ends what has expired, and wakes a pump for whatever is due."""
     sweeper.sweep()
     wake.pump()
+
+
+@shared_task(name="relay.forget", queue=queues.MAINTENANCE, time_limit=60)
+def forget() -> None:
+    """Deletes payloads and messages whose retention is over."""
+    retention.run()
 
 
 @signals.worker_shutting_down.connect

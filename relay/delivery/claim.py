@@ -17,6 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from participants.models import Participant
+from relay import retention
 from relay.delivery import breaker
 from relay.models import Breaker, Delivery, State
 
@@ -50,6 +51,8 @@ class Claimed:
     content_type: str
     conversation: str
     payload: bytes
+    payload_is_gone: bool  # deleted by retention; there is nothing to deliver
+    retention: int  # seconds that it is kept after the end
     accepted_at: datetime
     expires_at: datetime
 
@@ -147,7 +150,7 @@ def load(ids: list[int], token: int) -> list[Claimed]:
     """What the attempts need of the claimed rows, oldest first: one query over deliveries, messages, recipients."""
     rows = (
         Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING)
-        .select_related("message", "recipient", "recipient__breaker")
+        .select_related("message__room", "recipient__breaker")
         .order_by("due_at", "id")
     )
     return [_claimed(row, token) for row in rows]
@@ -177,6 +180,8 @@ def _claimed(row: Delivery, token: int) -> Claimed:
         content_type=message.content_type,
         conversation=message.conversation,
         payload=bytes(message.payload),
+        payload_is_gone=message.payload_deleted_at is not None,
+        retention=retention.retention_of(message),
         accepted_at=row.accepted_at,
         expires_at=row.expires_at,
     )

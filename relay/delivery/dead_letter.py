@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from participants.models import DEFAULT_TIME_TO_LIVE
-from relay import error_messages, metrics
+from participants.models import DEFAULT_RETENTION, DEFAULT_TIME_TO_LIVE
+from relay import error_messages, metrics, retention
 from relay.delivery import wake
 from relay.models import Delivery, State
 from relay.querysets import DeliveryQuerySet
@@ -20,11 +20,14 @@ DISCARDED = "discarded by staff"
 def requeue(deliveries: DeliveryQuerySet) -> int:
     """Makes dead letters due now, with all their attempts and a new time to live. Returns how many.
 
-    Those whose recipient does not exist stay what they are.
+    Those whose recipient does not exist, or whose payload is gone, stay what they are.
     """
     now = timezone.now()
     count = deliveries.filter(
-        state__in=(State.DEAD, State.EXPIRED), recipient__isnull=False, recipient__deleted_at=None
+        state__in=(State.DEAD, State.EXPIRED),
+        recipient__isnull=False,
+        recipient__deleted_at=None,
+        message__payload_deleted_at=None,
     ).update(
         state=State.PENDING,
         due_at=now,
@@ -41,8 +44,14 @@ def discard(deliveries: DeliveryQuerySet) -> int:
     """Gives up dead letters, and pending deliveries, whose senders are told. Returns how many."""
     now = timezone.now()
     with transaction.atomic():
-        count = deliveries.filter(state__in=(State.DEAD, State.EXPIRED), discarded_at=None).update(discarded_at=now)
-        pending = deliveries.filter(state=State.PENDING).select_related("message__sender").defer("message__payload")
+        open_letters = deliveries.filter(state__in=(State.DEAD, State.EXPIRED), discarded_at=None)
+        ended = _retentions(open_letters)
+        count = open_letters.update(discarded_at=now)
+        pending = (
+            deliveries.filter(state=State.PENDING)
+            .select_related("message__sender", "message__room")
+            .defer("message__payload")
+        )
         for delivery in pending.select_for_update(of=("self",)):
             changed = Delivery.objects.filter(pk=delivery.pk, state=State.PENDING).update(
                 state=State.DEAD, ended_at=now, discarded_at=now, last_error=DISCARDED, attempts=F("attempts")
@@ -50,5 +59,13 @@ def discard(deliveries: DeliveryQuerySet) -> int:
             if changed:
                 metrics.SETTLED.labels(state=State.DEAD.value).inc()
                 error_messages.tell_sender(delivery.message, 504, f"Not delivered: {DISCARDED}.")
+                ended[delivery.message_id] = retention.retention_of(delivery.message)
             count += changed
+        retention.note_ended(ended, now)
     return count
+
+
+def _retentions(deliveries: DeliveryQuerySet) -> dict[int, int]:
+    """How long each message's payload is kept from now on: key -> seconds."""
+    rows = deliveries.values_list("message_id", "message__room__retention")
+    return {pk: DEFAULT_RETENTION if seconds is None else seconds for pk, seconds in rows}

@@ -171,6 +171,8 @@ class Engine:
         for each in claimed:
             if each.recipient_is_gone:
                 await self._end(each, State.DEAD, settle.RECIPIENT_GONE, 404)
+            elif each.payload_is_gone:
+                await self._end(each, State.DEAD, settle.PAYLOAD_GONE, 504)
             elif each.expires_at <= self._claimed_at:
                 await self._end(each, State.EXPIRED, settle.EXPIRED_WHILE_WAITING, 504)
             else:

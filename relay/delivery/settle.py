@@ -11,7 +11,7 @@ from datetime import datetime
 from django.db import transaction
 
 from dmr_project.lib.log import event
-from relay import error_messages, metrics
+from relay import error_messages, metrics, retention
 from relay.delivery import breaker, retry
 from relay.delivery.breaker import Failures
 from relay.delivery.claim import Claimed
@@ -21,6 +21,7 @@ from relay.models import Attempt, Delivery, Message, State
 logger = logging.getLogger(__name__)
 
 EXPIRED_WHILE_WAITING = "its time to live ended before it could be delivered"
+PAYLOAD_GONE = "its payload was deleted before it was requeued"
 RECIPIENT_GONE = "the recipient has left the network"
 
 
@@ -42,6 +43,9 @@ def settle(attempted: Collection[Attempted]) -> None:
             if not each.outcome.is_success:
                 _settle_failed(each)
         _note_recipients(attempted)
+        if succeeded:
+            ended = {each.claimed.message_pk: each.claimed.retention for each in succeeded}
+            retention.note_ended(ended, max(each.ended_at for each in succeeded))
     for each in attempted:
         metrics.ATTEMPTS.labels(result="success" if each.outcome.is_success else "failure").inc()
         if each.outcome.is_success:

@@ -1,0 +1,96 @@
+"""Forgetting: payloads some time after their last delivery has ended, the rest of a message much later.
+
+Ended deliveries put their message into PayloadDue; a dead letter does when it is discarded, since until then
+somebody may want to requeue it. Deleting goes in small batches by those rows' order, so that its cost does not
+grow with what is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from dmr_project.lib.log import event
+from participants.models import DEFAULT_RETENTION
+from relay.models import Delivery, Message, PayloadDue, State
+
+logger = logging.getLogger(__name__)
+
+METADATA_DAYS = 90
+BATCH = 500
+MOST_BATCHES = 20  # a run; the next one goes on
+
+# What keeps a payload: a delivery under way, or a dead letter that nobody has discarded.
+KEEPS_PAYLOAD = Q(state__in=(State.PENDING, State.DELIVERING)) | Q(
+    state__in=(State.DEAD, State.EXPIRED), discarded_at=None
+)
+
+
+def note_ended(retentions: Mapping[int, int], at: datetime) -> None:
+    """Their payloads are due when their retention is over. Call it in the transaction that ends deliveries.
+
+    `retentions`: the message's key -> seconds.
+    """
+    rows = [PayloadDue(message_id=pk, due_at=at + timedelta(seconds=seconds)) for pk, seconds in retentions.items()]
+    PayloadDue.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["message"], update_fields=["due_at"], batch_size=BATCH
+    )
+
+
+def retention_of(message: Message) -> int:
+    """Seconds: its room's, or the default where it has none (our own messages)."""
+    return message.room.retention if message.room else DEFAULT_RETENTION
+
+
+def run() -> tuple[int, int]:
+    """Deletes what is due. Returns how many payloads and how many messages."""
+    payloads, messages = delete_payloads(), delete_messages()
+    if payloads or messages:
+        event(logger, "retention_ran", payloads=payloads, messages=messages)
+    return payloads, messages
+
+
+def delete_payloads() -> int:
+    """Empties due payloads. What has an open delivery again (requeued) is left until that ends."""
+    total = 0
+    for _ in range(MOST_BATCHES):
+        with transaction.atomic():
+            due = PayloadDue.objects.filter(due_at__lte=timezone.now()).order_by("due_at")
+            if connection.features.has_select_for_update_skip_locked:
+                due = due.select_for_update(skip_locked=True)
+            ids = list(due.values_list("message_id", flat=True)[:BATCH])
+            keeps = Delivery.objects.filter(KEEPS_PAYLOAD, message_id=OuterRef("pk"))
+            gone = list(Message.objects.filter(~Exists(keeps), pk__in=ids).values_list("pk", "written_id"))
+            Message.objects.filter(pk__in=[pk for pk, _ in gone]).update(
+                payload=b"", payload_deleted_at=timezone.now()
+            )
+            PayloadDue.objects.filter(pk__in=ids).delete()
+        for pk, written_id in gone:
+            event(logger, "payload_deleted", message=pk, message_id=written_id)
+        total += len(gone)
+        if len(ids) < BATCH:
+            break
+    return total
+
+
+def delete_messages() -> int:
+    """Deletes messages older than METADATA_DAYS, oldest first: also dead letters that nobody has looked at since."""
+    cutoff = timezone.now() - timedelta(days=METADATA_DAYS)
+    total = 0
+    for _ in range(MOST_BATCHES):
+        # The key grows with time, so the oldest are at its beginning: no index on the time is needed.
+        oldest = Message.objects.order_by("pk").values_list("pk", "accepted_at")[:BATCH]
+        old = [pk for pk, accepted_at in oldest if accepted_at < cutoff]
+        under_way = Delivery.objects.filter(message_id__in=old, state__in=(State.PENDING, State.DELIVERING))
+        old = list(set(old) - set(under_way.values_list("message_id", flat=True)))
+        if not old:
+            break
+        with transaction.atomic():
+            Message.objects.filter(pk__in=old).delete()
+        total += len(old)
+    return total
