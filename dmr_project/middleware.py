@@ -7,7 +7,6 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from dmr_project.lib import body
 from dmr_project.lib.api import problem_response
 from dmr_project.lib.errors import DomainError
 from dmr_project.lib.network import client_address, is_within, parse_address
@@ -45,17 +44,14 @@ class ProxyAddress:
 
 
 class Problems:
-    """DomainErrors that are raised outside of API views, and bodies without a length, as problem+json."""
+    """DomainErrors that are raised outside of API views, and bodies that could not be read, as problem+json."""
 
     def __init__(self, respond: Respond) -> None:
         self.respond = respond
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.META.get("HTTP_TRANSFER_ENCODING"):
-            return problem_response(
-                body.LengthRequired("Send the body with a Content-Length, not with Transfer-Encoding.")
-            )
-        return self.respond(request)
+        broken: DomainError | None = request.META.get("dmr.body_error")  # set by dmr_project.rsgi
+        return problem_response(broken) if broken is not None else self.respond(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return problem_response(exception) if isinstance(exception, DomainError) else None

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
 
 WEB_WORKERS = 2
-WEB_THREADS = 8  # of each web worker; each may hold a database connection
 READY_SECONDS = 60
 
 
@@ -54,10 +53,10 @@ def children(host: str, port: int) -> list[Child]:
     programs = Path(sys.executable).parent
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     web = [
-        *(sys.executable, "-m", "granian", "dmr_project.wsgi:application", "--interface", "wsgi"),
+        *(sys.executable, "-m", "granian", "dmr_project.rsgi:application", "--interface", "rsgi"),
         *("--host", host, "--port", str(port), "--http", "1", "--no-ws"),
-        *("--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"),
-        *("--backpressure", str(WEB_THREADS * 4), "--backlog", "2048"),
+        *("--workers", str(WEB_WORKERS), "--respawn-failed-workers"),
+        *("--backlog", "2048"),
         *("--http1-header-read-timeout", "10000", "--workers-kill-timeout", "5", "--log-level", "error"),
     ]
     celery = [str(programs / "celery"), "--quiet", "-A", "dmr_project"]

@@ -23,8 +23,9 @@ DEBUG = False
 
 HOST = env.text("DMR_HOST", "127.0.0.1")
 PORT = env.number("DMR_PORT", 8000, 1, 65535)
+_authority = f"[{HOST}]:{PORT}" if ":" in HOST else f"{HOST}:{PORT}"
 PUBLIC_URL = env.url(
-    "DMR_PUBLIC_URL", f"http://{HOST}:{PORT}", ("http", "https"), "https://dmr.example.ee/relay"
+    "DMR_PUBLIC_URL", f"http://{_authority}", ("http", "https"), "https://dmr.example.ee/relay"
 ).rstrip("/")
 TRUSTED_PROXIES = env.networks("DMR_TRUSTED_PROXIES")
 DATA_DIR = Path(env.text("DMR_DATA_DIR", "var"))

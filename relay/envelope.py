@@ -52,6 +52,11 @@ def parse_uuid(text: str) -> UUID | None:
     return UUID("".join(match.groups())) if match else None
 
 
+def named(errors: list[dict[str, str]]) -> set[str]:
+    """The headers that are named already: one error each is enough."""
+    return {error["header"] for error in errors}
+
+
 def read(headers: Mapping[str, str], given: Mapping[str, str] | None = None) -> Envelope:
     """The envelope in HTTP headers (WSGI names). Raises InvalidHeader, which names every bad header.
 
@@ -86,11 +91,15 @@ def read(headers: Mapping[str, str], given: Mapping[str, str] | None = None) -> 
     model_type = value("X-Model-Type")
     content_type = value("Content-Type") or DEFAULT_CONTENT_TYPE
     message_id = parse_uuid(written_id)
-    if written_id and message_id is None and not any(error["header"] == "X-Message-Id" for error in errors):
+    if written_id and message_id is None and "X-Message-Id" not in named(errors):
         errors.append({"header": "X-Message-Id", "detail": f"must be a UUID, not {written_id!r}"})
     conversation = value("X-Conversation-Id")
     ttl = value("TTL")
-    if ttl and not (ttl.isascii() and ttl.isdigit() and len(ttl) <= 10 and int(ttl) > 0):
+    if (
+        ttl
+        and "TTL" not in named(errors)
+        and not (ttl.isascii() and ttl.isdigit() and len(ttl) <= 10 and int(ttl) > 0)
+    ):
         errors.append({"header": "TTL", "detail": f"must be a whole number of seconds above 0, not {ttl!r}"})
     if errors or message_id is None:
         raise InvalidHeader("; ".join(f"{each['header']} {each['detail']}" for each in errors), errors=errors)

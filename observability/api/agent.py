@@ -41,8 +41,7 @@ class CheckIn(APIEndpoint):
     def post(self, request: Request) -> Response:
         """What an Instance runs and how it is. Answered with when to come again, and what is offered."""
         environ = request._request.META
-        if body.declared_length(environ) > check_in.MOST_BYTES:
-            body.refuse_too_large(environ, check_in.MOST_BYTES)
+        body.check_length(environ, check_in.MOST_BYTES)
         participant_id: int = cast(Entry, request.user).id
         said = check_in.parse(json_object(request))
         # Before the offer, so that one write holds the heartbeat and when the next is due.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_a_documented_command_does_what_it_says(
         command += " --fail-with-body"
     elif program == ".venv/bin/python":
         environment |= {"DMR_ENV": "production", "DMR_SECRET_KEY": "only-for-tests-" * 5}
-        command = command.replace(program, sys.executable, 1)
+        command = command.replace(program, shlex.quote(sys.executable), 1)
     else:
         pytest.fail(f"{document} documents {command!r}, which no test runs")
     ran = subprocess.run(command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)

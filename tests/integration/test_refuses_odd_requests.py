@@ -175,18 +175,32 @@ def test_header_that_cannot_be_carried(product: Product, sender: Participant, li
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("X-Message-Id-Ref", "\xe4\xf6"), ("X-Model-Type", "\xc3\xa4"), ("Content-Type", "text/\xe4")],
+    [
+        ("X-Message-Id-Ref", "\xe4\xf6"),
+        ("X-Model-Type", "\xc3\xa4"),
+        ("Content-Type", "text/\xe4"),
+        ("X-Conversation-Id", "\xff"),
+        ("TTL", "\xb2"),
+    ],
 )
-def test_optional_header_that_is_not_ascii_does_not_travel(
-    product: Product, sink: MakeSink, name: str, value: str
+def test_an_optional_header_that_is_not_ascii_is_refused_by_name(
+    product: Product, sender: Participant, name: str, value: str
 ) -> None:
-    """The HTTP server hands such a header over as empty, which is the same as leaving it out."""
-    into = sink()
-    participant = product.register(into.url)
-    status, said = exchange(product, head(participant, f"{name}: {value}", "Content-Length: 2") + b"hi")
+    status, said = exchange(product, head(sender, f"{name}: {value}", "Content-Length: 2") + b"hi")
+    assert status == 400
+    assert [error["header"] for error in json.loads(said)["errors"]] == [name]
+
+
+@pytest.mark.parametrize("name", ["X-Message-Id-Ref", "X-Model-Type", "TTL"])
+def test_an_empty_optional_header_is_none(product: Product, sender: Participant, name: str) -> None:
+    """Clients of the first generation send headers without a value."""
+    status, said = exchange(product, head(sender, f"{name}:", "Content-Length: 2") + b"hi")
     assert status == 202, said
-    received = into.wait_for(json.loads(said)["messageId"])
-    assert received.headers.get(name) == ("text/plain" if name == "Content-Type" else None)
+
+
+def test_a_sender_named_twice_is_nobody(product: Product, sender: Participant) -> None:
+    status, _ = exchange(product, head(sender, "X-Sent-By: somebody-else", "Content-Length: 2") + b"hi")
+    assert status == 403
 
 
 @pytest.mark.parametrize("name", ["X-Sent-By", "X-Send-To", "X-Message-Id", "X-Api-Key"])

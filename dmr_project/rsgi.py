@@ -1,0 +1,162 @@
+"""The application that granian serves: Django behind granian's RSGI interface.
+
+Bodies are read on the event loop, under time and size limits, before a thread is given to the request: a client
+that stalls holds a coroutine and not one of the few threads. (Under granian's WSGI interface 16 stalled bodies
+stopped all others; a header that is not ASCII looked empty; see docs/adr/0005.) Django itself runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+from dmr_project.lib import body
+from dmr_project.lib.errors import DomainError
+from dmr_project.processes import die_with_parent
+
+die_with_parent()
+_django = get_wsgi_application()
+
+from relay.delivery import wake
+
+# Opens the way to the broker before the first message needs it.
+wake.pump()
+
+THREADS = 8  # of each web worker; each may hold a database connection
+UNREADABLE = "\ufffd"  # stands for a header value that is not ASCII, which the server does not hand over
+LARGE_BYTES = 64 * 1024
+MOST_LARGE = 16  # bodies above LARGE_BYTES being read at once
+
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
+_large: asyncio.Semaphore | None = None
+_prefix: str = settings.PATH_PREFIX
+
+
+class Headers(Protocol):
+    def keys(self) -> Iterable[str]: ...
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
+class Scope(Protocol):
+    """What RSGI says of a request."""
+
+    method: str
+    path: str
+    query_string: str
+    client: str
+    server: str
+    scheme: str
+    http_version: str
+    headers: Headers
+
+
+class Exchange(Protocol):
+    """RSGI's side of a request: its body, and the way to answer."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+
+
+async def application(scope: Scope, exchange: Exchange) -> None:
+    """One request: its body, then Django in a thread, then the whole answer."""
+    environ = environ_of(scope)
+    try:
+        environ["wsgi.input"] = io.BytesIO(await read(environ, exchange))
+    except DomainError as error:
+        environ["wsgi.input"] = io.BytesIO()
+        environ["CONTENT_LENGTH"] = "0"
+        environ["dmr.body_error"] = error  # answered by dmr_project.middleware.Problems
+    status, headers, content = await asyncio.get_running_loop().run_in_executor(_threads, respond, environ)
+    exchange.response_bytes(status, headers, content)
+
+
+async def read(environ: dict[str, Any], exchange: Exchange) -> bytes:
+    """The body, of exactly its declared length. Raises LengthRequired, PayloadTooLarge, BodyCutShort, BodyStalled."""
+    length = body.declared_length(environ)
+    if length > body.MOST_BYTES:
+        raise body.PayloadTooLarge(f"The body has {length} bytes; at most {body.MOST_BYTES} are read at all.")
+    if length <= LARGE_BYTES:
+        return await body.collect(exchange, length)
+    global _large
+    if _large is None:
+        _large = asyncio.Semaphore(MOST_LARGE)
+    async with _large:
+        return await body.collect(exchange, length)
+
+
+def respond(environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Runs Django, in a thread."""
+    started: list[Any] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        started[:] = [int(status.split(" ", 1)[0]), headers]
+        return lambda _: None
+
+    response = _django(environ, start_response)
+    try:
+        content = b"".join(response)
+    finally:
+        close = getattr(response, "close", None)
+        if close is not None:
+            close()
+    status, headers = started
+    return status, [(name.lower(), value) for name, value in headers], content
+
+
+def environ_of(scope: Scope) -> dict[str, Any]:
+    """The request as WSGI has it (PEP 3333), with the path prefix of DMR_PUBLIC_URL taken off.
+
+    A proxy may leave the prefix on or take it off: both arrive at the same view.
+    """
+    path = scope.path
+    if _prefix and (path == _prefix or path.startswith(_prefix + "/")):
+        path = path[len(_prefix) :] or "/"
+    server = urlsplit(f"//{scope.server}")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path.encode("utf-8", "surrogateescape").decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "REMOTE_ADDR": urlsplit(f"//{scope.client}").hostname or "",
+        "SERVER_NAME": server.hostname or "localhost",
+        "SERVER_PORT": str(server.port or 80),
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope.headers.items():
+        _put(environ, name, value)
+    for name in scope.headers.keys():  # noqa: SIM118 -- it is no mapping: names with unreadable values are only here
+        if variable(name) not in environ:
+            _put(environ, name, UNREADABLE)
+    return environ
+
+
+def variable(name: str) -> str:
+    upper = name.upper().replace("-", "_")
+    return upper if upper in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{upper}"
+
+
+def _put(environ: dict[str, Any], name: str, value: str) -> None:
+    """One header. What comes twice is joined, so that neither is overlooked."""
+    if "_" in name:
+        return  # would read as the header with hyphens
+    key = variable(name)
+    known = environ.get(key)
+    environ[key] = value if known is None else f"{known}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
