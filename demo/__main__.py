@@ -19,6 +19,7 @@ from demo.narration import Narration
 from demo.network import Network
 from demo.place import Place
 from demo.product import LAST_LINES
+from demo.scene import Scene
 
 
 def main() -> int:
@@ -75,7 +76,7 @@ def play(network: Network, narration: Narration) -> bool:
     """False where something came out differently, which is then told."""
     narration.title("DMR: government chatbots that answer each other's questions. Every process here is real.")
     try:
-        story.play(story.Scene(narration, network))
+        story.play(Scene(narration, network))
     except (Unexpected, Unreachable) as error:
         expected, seen = (
             (error.expected, error.seen) if isinstance(error, Unexpected) else ("an answer", f"none: {error}")
@@ -99,6 +100,12 @@ def invite(network: Network, found: Login, narration: Narration) -> None:
     password = "the password from DMR_ADMIN_PASSWORD" if found.is_given else f"the password {found.password}"
     narration.line()
     narration.line(f"Admin:  {public}/admin/  as {found.user} with {password}")
+    for person, does in ((network.core.author, "writes releases"), (network.core.approver, "approves them")):
+        narration.line(f"        also as {person.name} with the password {person.login.password}, who {does}")
+    if network.lost:
+        narration.line(
+            f"Fleet:  {public}/admin/observability/instance/  where {network.lost.name} is down, and stays so"
+        )
     narration.line(f"Logs:   {here.folder}")
     narration.line("Ask the tax bot yourself, and look at the chat with the id that it gives you:")
     narration.line(f'        curl {bot}/ask -d \'{{"question": "I lost my passport. What must I do?"}}\'')

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from demo import release
+from demo.agent import Agent
 from demo.children import Child
+from demo.environment import plain
 from demo.errors import Unexpected
 from demo.http_call import Unreachable, call, call_json
 from demo.knowledge import title
@@ -38,10 +39,10 @@ class Instance:
         folder.mkdir(exist_ok=True, mode=0o700)
         release.ensure(folder)
         arguments = ["--name", part.name, "--folder", str(folder), "--port", str(port), "--relay", relay_url]
-        # Nothing of the product's: a bot knows its own key and no other secret.
-        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
         command = [sys.executable, "-m", part.module, *arguments]
-        self.child = Child(self.title, command, folder / "log", {**keep, "PYTHONUNBUFFERED": "1"})
+        self.child = Child(self.title, command, folder / "log", plain())
+        # Agents keep Instances up to date, and those are chatbots with their stacks.
+        self.agent = Agent(self.title, folder, f"{self.url}/healthz", relay_url) if part.kind == "Chatbot" else None
 
     @property
     def title(self) -> str:
@@ -52,21 +53,28 @@ class Instance:
         """Where the relay delivers."""
         return f"{self.url}/dmr-api/messages"
 
+    @property
+    def children(self) -> list[Child]:
+        """The agent first: one that outlives its bot says that the bot is down."""
+        return [self.agent.child, self.child] if self.agent else [self.child]
+
+    def heartbeat(self) -> tuple[int, dict[str, Any]]:
+        """Status and body of `/healthz`; 0 and the reason where there is no answer."""
+        try:
+            answer = call("GET", f"{self.url}/healthz", seconds=2)
+            return answer.status, dict(answer.json())
+        except Unreachable as error:
+            return 0, {"reason": str(error)}
+
     def wait_until_up(self) -> dict[str, Any]:
         """Its heartbeat."""
 
-        def look() -> tuple[int, Any]:
+        def look() -> tuple[int, dict[str, Any]]:
             if not self.child.is_running:
                 raise Unexpected(f"{self.title}'s bot to run", " / ".join(self.child.last_lines(3)) or "it ended")
-            try:
-                answer = call("GET", f"{self.url}/healthz", seconds=2)
-                return answer.status, answer.json()
-            except Unreachable as error:
-                return 0, str(error)
+            return self.heartbeat()
 
-        status, heartbeat = until(f"{self.title}'s bot to be well", look, lambda seen: seen[0] == 200, UP_SECONDS)
-        del status
-        return dict(heartbeat)
+        return until(f"{self.title}'s bot to be well", look, lambda seen: seen[0] == 200, UP_SECONDS)[1]
 
     def ask(self, question: str) -> str:
         """What a citizen types; the id of the chat."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
-import sys
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import urlencode
 
-from demo.children import ROOT
-from demo.errors import DemoError
-from demo.http_call import call
+from demo.command import Refused, manage
+from demo.errors import DemoError, Unexpected
+from demo.http_call import Answer, call
 from demo.place import Place, given, write_secret
 
 FILE = "login.json"  # in the demonstration's folder, readable by us alone
-MAKE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -27,14 +24,27 @@ class Login:
     is_given: bool = False  # by whoever started us, who knows the password
 
     def works(self, url: str) -> bool:
-        """Logs in as a browser would. Raises Unreachable."""
+        """Raises Unreachable."""
+        return self._log_in(url) is not None
+
+    def page(self, url: str, path: str) -> str:
+        """A page of the admin, as this person sees it. Raises Unexpected, Unreachable."""
+        session = self._log_in(url)
+        if session is None:
+            raise Unexpected(f"the login of {self.user} to work", "it was refused")
+        answer = call("GET", f"{url}{path}", {"Cookie": f"sessionid={session}"}, seconds=20)
+        if answer.status != 200:
+            raise Unexpected(f"the page {path}", str(answer))
+        return answer.body.decode()
+
+    def _log_in(self, url: str) -> str | None:
+        """Logs in as a browser would; the session."""
         page = f"{url}/admin/login/"
-        shown = call("GET", page)
-        cookies = SimpleCookie(shown.headers.get("Set-Cookie", ""))
-        token = cookies["csrftoken"].value if "csrftoken" in cookies else ""
+        token = _cookie(call("GET", page), "csrftoken") or ""
         form = {"username": self.user, "password": self.password, "csrfmiddlewaretoken": token, "next": "/admin/"}
         headers = {"Cookie": f"csrftoken={token}", "Content-Type": "application/x-www-form-urlencoded"}
-        return call("POST", page, headers, urlencode(form).encode(), seconds=20).status == 302
+        answer = call("POST", page, headers, urlencode(form).encode(), seconds=20)
+        return _cookie(answer, "sessionid") if answer.status == 302 else None
 
 
 def choose(folder: Path) -> Login:
@@ -42,39 +52,46 @@ def choose(folder: Path) -> Login:
     password = given("DMR_ADMIN_PASSWORD")
     if password:
         return Login(given("DMR_ADMIN_USER") or "admin", password, is_given=True)
-    return _kept(folder) or _keep(folder, Login(given("DMR_ADMIN_USER") or "admin", secrets.token_urlsafe(12)))
+    return kept(folder / FILE) or keep(
+        folder / FILE, Login(given("DMR_ADMIN_USER") or "admin", secrets.token_urlsafe(12))
+    )
 
 
 def ensure(login: Login, place: Place) -> Login:
     """`login`, or where the data knows others, the kept one or a new account. Raises DemoError, Unreachable."""
-    for candidate in (login, _kept(place.folder)):
+    for candidate in (login, kept(place.folder / FILE)):
         if candidate is not None and candidate.works(place.url):
             return candidate
-    made = Login(f"demo-{secrets.token_hex(2)}", secrets.token_urlsafe(12))
-    command = [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username", made.user]
     try:
-        subprocess.run(
-            [*command, "--email", f"{made.user}@example.org"],
-            cwd=ROOT,
-            env={**place.environment, "DJANGO_SUPERUSER_PASSWORD": made.password},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=True,
-            timeout=MAKE_SECONDS,
-        )
-    except (subprocess.SubprocessError, OSError) as error:
-        raise DemoError(f"No login to the admin works, and none could be made: {error}") from error
-    return _keep(place.folder, made)
+        made = make(Login(f"demo-{secrets.token_hex(2)}", secrets.token_urlsafe(12)), place)
+    except Refused as error:
+        raise DemoError(f"No login to the admin works, and none could be made: {error.reason}") from error
+    return keep(place.folder / FILE, made)
 
 
-def _kept(folder: Path) -> Login | None:
+def make(login: Login, place: Place) -> Login:
+    """A new staff account. Raises Refused where there is one of that name, DemoError."""
+    arguments = ["--noinput", "--username", login.user, "--email", f"{login.user}@example.org"]
+    environment = {**place.environment, "DJANGO_SUPERUSER_PASSWORD": login.password}
+    manage(environment, "createsuperuser", *arguments)
+    return login
+
+
+def kept(path: Path) -> Login | None:
     try:
-        content = json.loads((folder / FILE).read_text())
+        content = json.loads(path.read_text())
         return Login(str(content["user"]), str(content["password"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _keep(folder: Path, login: Login) -> Login:
-    write_secret(folder / FILE, json.dumps({"user": login.user, "password": login.password}))
+def keep(path: Path, login: Login) -> Login:
+    write_secret(path, json.dumps({"user": login.user, "password": login.password}))
     return login
+
+
+def _cookie(answer: Answer, name: str) -> str | None:
+    cookies = SimpleCookie()
+    for line in answer.headers.get_all("Set-Cookie", []):
+        cookies.load(line)
+    return cookies[name].value if name in cookies else None

@@ -1,4 +1,4 @@
-"""All that runs: the product, the chatbots and the classifier."""
+"""All that runs: the product, the chatbots with their agents, and the classifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from demo import children
+from demo.children import Child
+from demo.core import Core
 from demo.errors import DemoError
+from demo.fleet import Fleet
 from demo.instance import Instance, Part
 from demo.knowledge import title
 from demo.place import Place
@@ -21,7 +24,7 @@ PARTS = (
     Part("classifier", "Classifier", "demo.classifier"),
 )
 LOOK_SECONDS = 0.5
-MOST_RESTARTS = 5  # of one bot; after that something is wrong that another won't mend
+MOST_RESTARTS = 5  # of one process; after that something is wrong that another won't mend
 
 
 class Network:
@@ -29,13 +32,16 @@ class Network:
         self.place = place
         self.product = Product(place)
         self.registry = Registry(place.url, place.staff_key)
+        self.core = Core(place)
+        self.fleet = Fleet(place.url, place.staff_key)
+        self.lost: Instance | None = None  # one that was stopped, and stays so
         self.product.child.log.unlink(missing_ok=True)
         self.instances = {
             part.name: Instance(part, place.folder / part.name, place.bot_port(number), place.url)
             for number, part in enumerate(PARTS)
         }
-        for instance in self.instances.values():
-            instance.child.log.unlink(missing_ok=True)
+        for child in self.children():
+            child.log.unlink(missing_ok=True)
 
     def register(self, instance: Instance) -> bool:
         """Institution and participant. True if the participant is new."""
@@ -44,22 +50,31 @@ class Network:
             instance.name, instance.kind, instance.endpoint, institution, instance.folder
         )
 
+    def bots(self) -> dict[str, Instance]:
+        """Those that have agents beside them."""
+        return {name: instance for name, instance in self.instances.items() if instance.agent}
+
+    def children(self) -> list[Child]:
+        """What is to run beside the product."""
+        present = [instance for instance in self.instances.values() if instance is not self.lost]
+        return [child for instance in present for child in instance.children]
+
     def keep_up(self, tell: Callable[[str], None]) -> NoReturn:
-        """Until interrupted: starts a bot again that ended. Raises DemoError when the product ended."""
-        restarts = dict.fromkeys(self.instances, 0)
+        """Until interrupted: starts a process again that ended. Raises DemoError when the product ended."""
+        restarts = {child.name: 0 for child in self.children()}
         while True:
             time.sleep(LOOK_SECONDS)
             if not self.product.child.is_running:
                 raise DemoError(f"The server ended by itself; its log is {self.product.child.log}.")
-            for name, instance in self.instances.items():
-                if not instance.child.is_running and restarts[name] < MOST_RESTARTS:
-                    restarts[name] += 1
-                    last = "" if restarts[name] < MOST_RESTARTS else ", for the last time"
-                    tell(f"{instance.title}'s process ended; starting it again{last}. Its log: {instance.child.log}")
-                    instance.child.start()
+            for child in self.children():
+                if not child.is_running and restarts[child.name] < MOST_RESTARTS:
+                    restarts[child.name] += 1
+                    last = "" if restarts[child.name] < MOST_RESTARTS else ", for the last time"
+                    tell(f"{child.name}'s process ended; starting it again{last}. Its log: {child.log}")
+                    child.start()
 
     def stop(self) -> None:
-        children.stop([self.product.child, *(instance.child for instance in self.instances.values())])
+        children.stop([self.product.child, *self.children()])
 
     def titles(self) -> str:
         names = [title(part.name) for part in PARTS]

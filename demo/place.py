@@ -16,6 +16,9 @@ from demo.errors import DemoError
 # Below what systems give to outgoing connections, so that a stopped bot finds its port free again.
 PORTS = range(20000, 32000)
 
+# Agents come, and are missed, within seconds: production's half a minute would make the story long.
+PACE = {"DMR_CHECK_IN_SECONDS": "3", "DMR_CHECK_IN_GRACE_SECONDS": "5"}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -53,6 +56,7 @@ def find(temporary: Path | None) -> Place:
         raise DemoError("The demonstration registers participants of its own: run it without DMR_ENV=production.")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DMR_ADMIN_API_KEY")}
     environment["DMR_ADMIN_API_KEY"] = given("DMR_ADMIN_API_KEY") or secrets.token_urlsafe(24)
+    environment |= {name: value for name, value in PACE.items() if not given(name)}
     if temporary is None:
         data, port = Path(given("DMR_DATA_DIR") or "var"), given("DMR_PORT") or "8000"
         if not port.isdigit() or not 0 < int(port) < 65536:

@@ -3,81 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from demo import knowledge, wire
-from demo.chat import CITIZEN, State
-from demo.errors import Unexpected
-from demo.instance import Instance
-from demo.narration import Narration
-from demo.network import Network
+from demo import update_story, wire
+from demo.chat import State
+from demo.scene import ANSWER_SECONDS, RETRIES_SECONDS, Scene, delivery, outline
 from demo.watch import expect, until
-
-ANSWER_SECONDS = 20
-RETRIES_SECONDS = 30  # the relay's pauses: 1 s, 5 s, 30 s
-ENDED = ("delivered", "expired", "dead")
-
-
-@dataclass
-class Scene:
-    """What acts share. `asked`: each question of a citizen, by the bot that was asked and the chat."""
-
-    narration: Narration
-    network: Network
-    asked: list[tuple[Instance, str]] = field(default_factory=list)
-
-    def bot(self, name: str) -> Instance:
-        return self.network.instances[name]
-
-    def ask(self, bot: Instance, question: str) -> str:
-        chat_id = bot.ask(question)
-        self.asked.append((bot, chat_id))
-        self.narration.quote("Citizen", question)
-        return chat_id
-
-    def wait_for(self, bot: Instance, chat_id: str, state: State) -> dict[str, Any]:
-        """The chat once it has ended. Raises Unexpected where it does not, or ends otherwise."""
-        chat = until(
-            f"the chat with {bot.title} to be {state.value}",
-            lambda: bot.chat(chat_id),
-            lambda seen: seen["state"] != State.WAITING.value,
-            ANSWER_SECONDS,
-            tell=outline,
-        )
-        expect(chat["state"] == state.value, f"the chat with {bot.title} to be {state.value}", outline(chat))
-        return chat
-
-    def quote(self, chat: dict[str, Any], *, of: slice = slice(-1, None)) -> None:
-        """What bots said in a chat: the last turn, or those asked for."""
-        for turn in chat["turns"][of]:
-            if turn["by"] != CITIZEN:
-                self.narration.quote(knowledge.title(turn["by"]), turn["text"])
-
-    def statuses(self, bot: Instance, chat: dict[str, Any]) -> list[dict[str, Any]]:
-        """What the relay says of each message of a chat, once each has ended."""
-
-        def wait(message: dict[str, Any]) -> dict[str, Any]:
-            return until(
-                f"message {message['messageId']} from {message['from']} to {message['to']} to have ended",
-                lambda: bot.message(message["messageId"]),
-                lambda seen: seen["state"] in ENDED,
-                ANSWER_SECONDS,
-            )
-
-        return [wait(message) for message in chat["messages"]]
-
-    def wait_for_failures(self, bot: Instance, message_id: str, attempts: int) -> dict[str, Any]:
-        """The delivery of a message, once so many attempts have failed and the next is due later."""
-        status = until(
-            f"{attempts} attempt(s) at message {message_id} that failed, and another to come",
-            lambda: bot.message(message_id),
-            lambda seen: delivery(seen)["attempts"] >= attempts and seen["state"] == "pending",
-            RETRIES_SECONDS,
-        )
-        return delivery(status)
-
 
 Act = Callable[[Scene], None]
 
@@ -96,9 +28,16 @@ def open_the_network(scene: Scene) -> None:
         narration.say(f"{network.titles()}.")
         if not all(new):
             narration.say(f"{len(new) - sum(new)} were there from an earlier run and were taken over.")
-    with narration.step("Their chatbots and the classifier start and say that they are well"):
-        for instance in network.instances.values():
-            instance.child.start()
+    core = network.core
+    with narration.step("Two of its staff get logins and make signing keys; Instances are given the public parts"):
+        core.gather()
+        for instance in network.bots().values():
+            if instance.agent:
+                instance.agent.configure([person.public_key.read_text().strip() for person in core.people])
+        narration.say(f"{core.author.name} and {core.approver.name}. DMR knows no private key.")
+    with narration.step("Their chatbots and the classifier start and say that they are well, each bot with an agent"):
+        for child in network.children():
+            child.start()
         versions = {instance.name: instance.wait_until_up()["version"] for instance in network.instances.values()}
         narration.say(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
 
@@ -247,6 +186,9 @@ ACTS: list[Act] = [
     survive_an_outage,
     explain_a_gap,
     add_up,
+    update_story.update_everybody,
+    update_story.undo_a_bad_release,
+    update_story.lose_an_instance,
 ]
 
 
@@ -257,21 +199,9 @@ def play(scene: Scene) -> None:
         act(scene)
 
 
-def outline(chat: dict[str, Any]) -> str:
-    said = " / ".join(f"{turn['by']}: {turn['text']}" for turn in chat["turns"])
-    return f"{chat['state']}: {said}"
-
-
 def passed_on_to(name: str, chat: dict[str, Any]) -> str:
     """The id of the question that went on to a participant; empty where none did."""
     return next((str(each["messageId"]) for each in chat["messages"] if each["to"] == name), "")
-
-
-def delivery(status: dict[str, Any]) -> dict[str, Any]:
-    """The one delivery of a message that went to one recipient."""
-    if len(status["deliveries"]) != 1:
-        raise Unexpected(f"one delivery of message {status['messageId']}", str(status))
-    return dict(status["deliveries"][0])
 
 
 def purpose(message: dict[str, Any]) -> str:
