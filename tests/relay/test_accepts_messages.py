@@ -173,9 +173,10 @@ def test_key_counts_until_it_expires_or_is_revoked(post: Post) -> None:
     assert post(sender, recipient.name).status_code == 401
 
 
-def test_chunked_body_is_refused(client: Client) -> None:
-    answer = client.post("/messages", b"x", content_type="text/plain", headers={"Transfer-Encoding": "chunked"})
-    assert answer.status_code == 411
+def test_chunked_body_is_refused(post: Post) -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    assert post(sender, recipient.name, Transfer_Encoding="chunked").status_code == 411
+    assert not Message.objects.exists()
 
 
 def test_tells_what_became_of_a_message(client: Client) -> None:
