@@ -93,7 +93,6 @@ class AttemptInline(admin.TabularInline):
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
-        "accepted_at",
         "short_id",
         "sender",
         "recipient_name",
@@ -146,8 +145,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return badge(text, _COLOURS[State(row.state)])
 
     @admin.display(description="age", ordering="accepted_at")
-    def age(self, row: Delivery) -> str:
-        return timesince(row.accepted_at, depth=1)
+    def age(self, row: Delivery) -> SafeString:
+        at = timezone.localtime(row.accepted_at).strftime("%Y-%m-%d %H:%M:%S")
+        return format_html('<span title="accepted {}">{}</span>', at, timesince(row.accepted_at, depth=1))
 
     @admin.display(description="next attempt")
     def next(self, row: Delivery) -> str:
