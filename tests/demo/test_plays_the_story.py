@@ -19,9 +19,16 @@ from tests.demo.running import Demo, within
 
 StartDemo = Callable[..., Demo]
 
+
+def slow_on_postgresql(test: Callable[..., None]) -> Callable[..., None]:
+    """Every fast run plays it on the embedded default, as a newcomer does."""
+    return pytest.mark.slow(test) if os.environ.get("DATABASE_URL") else test
+
+
 STORY_SECONDS = 170  # `--once` is promised in under three minutes; the machine may be busy with other tests
 
 
+@slow_on_postgresql
 @pytest.mark.timeout(240)
 def test_once_plays_checks_and_cleans_up(start_demo: StartDemo, tmp_path: Path) -> None:
     demo = start_demo("--once")
