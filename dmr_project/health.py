@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -12,26 +13,46 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
 from kombu import Connection
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.core import REGISTRY
 
 from dmr_project import embedded_broker
+from dmr_project.lib.api import plain_problem
+from dmr_project.lib.log import event
 from observability import collectors
+
+logger = logging.getLogger(__name__)
+
+View = Callable[[HttpRequest], HttpResponse]
+
+
+def open_to_machines(view: View) -> View:
+    """GET and HEAD without a key; anything else is a problem, not a page about cookies."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            response = plain_problem(405, "Only GET and HEAD are for this address.")
+            response["Allow"] = "GET, HEAD"
+            return response
+        return view(request)
+
+    return csrf_exempt(answer)
+
 
 _started_ms = int(time.time() * 1000)
 _packaged_ms = int(Path(__file__).stat().st_mtime * 1000)
 _migrated = False
 
 
-@require_safe
+@open_to_machines
 def live(request: HttpRequest) -> HttpResponse:
     """200 as long as the process answers."""
     return JsonResponse({"status": "ok"})
 
 
-@require_safe
+@open_to_machines
 def ready(request: HttpRequest) -> HttpResponse:
     """Can it serve? 503 without the database or with pending migrations.
 
@@ -50,7 +71,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok" if is_well else "degraded", "checks": checks})
 
 
-@require_safe
+@open_to_machines
 def network_shape(request: HttpRequest) -> HttpResponse:
     """The heartbeat of every component of the network; times in ms since 1970. Source: CONTRACTS.md, section 4."""
     return JsonResponse(
@@ -64,7 +85,7 @@ def network_shape(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_safe
+@open_to_machines
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus text: the files of all our processes added up, and what is read from the database now."""
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -80,8 +101,12 @@ def _outcome(check: Callable[[], None]) -> str:
     # Whatever goes wrong is the answer to the question that this page puts.
     try:
         check()
+    except PendingMigrations as pending:
+        return str(pending)
     except Exception as error:
-        return (str(error).strip().splitlines() or [""])[0] or type(error).__name__
+        # Hosts and ports are for the log, not for whoever asks.
+        event(logger, "check_failed", logging.WARNING, check=check.__name__, error=str(error)[:500])
+        return f"cannot be used ({type(error).__name__})"
     return "ok"
 
 

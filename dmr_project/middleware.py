@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from django.conf import settings
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 
 from dmr_project.lib.api import problem_response
-from dmr_project.lib.errors import DomainError
+from dmr_project.lib.errors import DomainError, InvalidInput
 from dmr_project.lib.network import client_address, is_within, parse_address
 
 Respond = Callable[[HttpRequest], HttpResponse]
@@ -51,7 +53,16 @@ class Problems:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         broken: DomainError | None = request.META.get("dmr.body_error")  # set by dmr_project.rsgi
+        if broken is None and holds_nul(request.META.get("QUERY_STRING", ""), request.META.get("HTTP_COOKIE", "")):
+            broken = InvalidInput("No value may hold the character NUL.")
         return problem_response(broken) if broken is not None else self.respond(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, (ValueError, DataError)) and "NUL" in str(exception):
+            exception = InvalidInput("No value may hold the character NUL.")  # in a form; PostgreSQL takes none
         return problem_response(exception) if isinstance(exception, DomainError) else None
+
+
+def holds_nul(query: str, cookies: str) -> bool:
+    """In any of their spellings: no database takes it as text."""
+    return "\x00" in unquote(query) or "\x00" in cookies or "\\000" in cookies

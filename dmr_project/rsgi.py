@@ -19,6 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from django.db import DatabaseError, close_old_connections
 
 from dmr_project.lib import body
 from dmr_project.lib.errors import DomainError
@@ -27,6 +28,7 @@ from dmr_project.processes import die_with_parent
 die_with_parent()
 _django = get_wsgi_application()
 
+from participants.authentication import is_known
 from relay.delivery import wake
 
 # Opens the way to the broker before the first message needs it.
@@ -70,28 +72,52 @@ class Exchange(Protocol):
 async def application(scope: Scope, exchange: Exchange) -> None:
     """One request: its body, then Django in a thread, then the whole answer."""
     environ = environ_of(scope)
+    loop = asyncio.get_running_loop()
+    environ["wsgi.input"] = io.BytesIO()
     try:
-        environ["wsgi.input"] = io.BytesIO(await read(environ, exchange))
+        length = body.declared_length(environ)
+        if length > body.MOST_BYTES:
+            raise body.PayloadTooLarge(f"The body has {length} bytes; at most {body.MOST_BYTES} are read at all.")
     except DomainError as error:
-        environ["wsgi.input"] = io.BytesIO()
-        environ["CONTENT_LENGTH"] = "0"
         environ["dmr.body_error"] = error  # answered by dmr_project.middleware.Problems
-    status, headers, content = await asyncio.get_running_loop().run_in_executor(_threads, respond, environ)
-    exchange.response_bytes(status, headers, content)
-
-
-async def read(environ: dict[str, Any], exchange: Exchange) -> bytes:
-    """The body, of exactly its declared length. Raises LengthRequired, PayloadTooLarge, BodyCutShort, BodyStalled."""
-    length = body.declared_length(environ)
-    if length > body.MOST_BYTES:
-        raise body.PayloadTooLarge(f"The body has {length} bytes; at most {body.MOST_BYTES} are read at all.")
+        length = 0
     if length <= LARGE_BYTES:
-        return await body.collect(exchange, length)
+        await read(environ, exchange, length)
+        answer = await loop.run_in_executor(_threads, respond, environ)
+    elif not await loop.run_in_executor(_threads, is_known_caller, environ):
+        # Not read: a stranger fills neither memory nor the few places for large bodies. Django says 401 or 403.
+        answer = await loop.run_in_executor(_threads, respond, environ)
+    else:
+        async with large_places():
+            await read(environ, exchange, length)
+            answer = await loop.run_in_executor(_threads, respond, environ)
+    exchange.response_bytes(*answer)
+
+
+async def read(environ: dict[str, Any], exchange: Exchange, length: int) -> None:
+    """The body, of exactly its declared length; what is wrong with it is left for the answer."""
+    try:
+        environ["wsgi.input"] = io.BytesIO(await body.collect(exchange, length))
+    except DomainError as error:
+        environ["dmr.body_error"] = error
+
+
+def large_places() -> asyncio.Semaphore:
+    """Held from the first byte of a large body to its answer."""
     global _large
     if _large is None:
         _large = asyncio.Semaphore(MOST_LARGE)
-    async with _large:
-        return await body.collect(exchange, length)
+    return _large
+
+
+def is_known_caller(environ: dict[str, Any]) -> bool:
+    """May the caller send a large body? Runs in a thread, with a database connection of its own."""
+    try:
+        return is_known(environ)
+    except DatabaseError:
+        return True  # Django answers 503
+    finally:
+        close_old_connections()
 
 
 def respond(environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:

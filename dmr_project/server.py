@@ -30,6 +30,7 @@ def main() -> int:
     import django
     from django.conf import settings
 
+    os.umask(0o077)  # what we write holds payloads and hashes of passwords
     prepare_folders(settings.DATA_DIR, settings.METRICS_DIR)
     django.setup()
     from dmr_project.supervisor import Supervisor

@@ -92,11 +92,11 @@ class Directory:
     def __init__(self, version: int) -> None:
         self.version = version
         self._credentials: Bounded[str, Credential] = Bounded()
-        self._names: Bounded[str, Entry | None] = Bounded()
+        self._names: Bounded[str, Entry] = Bounded()
         self._policies: Bounded[tuple[int, int], Policy | None] = Bounded()
         self._classifiers: Bounded[int, list[Entry]] = Bounded()
         self._payload_limits: Bounded[int, int] = Bounded()
-        self._rooms: Bounded[tuple[int, str], Policy | None] = Bounded()
+        self._rooms: Bounded[tuple[int, str], Policy] = Bounded()
         self._members: Bounded[int, list[Recipient]] = Bounded()
 
     def credential(self, key: str) -> Credential | None:
@@ -119,11 +119,12 @@ class Directory:
 
     def named(self, name: str) -> Entry | None:
         """The participant of that name, unless deleted."""
-        found = self._names.get(name, _MISSING)
-        if found is _MISSING:
+        found = self._names.get(name)
+        if found is None and len(name) <= names.LONGEST:
             row = Participant.objects.present().filter(name=name).first()
-            found = self._names.keep(name, _entry(row) if row else None)
-        return found  # type: ignore[return-value]
+            # Only what is there is kept: anybody can make up names without end.
+            found = self._names.keep(name, _entry(row)) if row else None
+        return found
 
     def classifiers_for(self, sender: Entry) -> list[Entry]:
         """Classifiers in a room with `sender`: the active ones, else those that are held for now."""
@@ -157,11 +158,11 @@ class Directory:
 
     def room(self, member: Entry, name: str) -> Policy | None:
         """The policy of the room of that name, if `member` is in it."""
-        found = self._rooms.get((member.id, name), _MISSING)
-        if found is _MISSING:
+        found = self._rooms.get((member.id, name))
+        if found is None and len(name) <= names.LONGEST:
             room = Room.objects.filter(name=name, memberships__participant=member.id).first()
-            found = self._rooms.keep((member.id, name), _policy(room) if room else None)
-        return found  # type: ignore[return-value]
+            found = self._rooms.keep((member.id, name), _policy(room)) if room else None
+        return found
 
     def members(self, room_id: int, *, but: int) -> list[Recipient]:
         """All members of a room but one, and but our own entry."""

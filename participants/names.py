@@ -12,6 +12,7 @@ CLASSIFIER = "Classifier"  # means any active participant of that type
 DMR = "Dmr"  # the sender of what we say ourselves
 RESERVED = frozenset({CLASSIFIER, DMR})
 RELAY = "dmr-relay"  # our own entry in the registry
+SHORTEST, LONGEST = 4, 50  # characters
 NATIONAL = "national"  # the room that a participant joins on registration
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
@@ -20,8 +21,8 @@ _STATUS = re.compile(r"[1-5]xx|[1-5]\d\d")
 
 def validate_name(name: str) -> None:
     """4 to 50 printable ASCII characters, not reserved. Raises ValidationError."""
-    if not 4 <= len(name) <= 50:
-        raise ValidationError(f"must have 4 to 50 characters, not {len(name)}")
+    if not SHORTEST <= len(name) <= LONGEST:
+        raise ValidationError(f"must have {SHORTEST} to {LONGEST} characters, not {len(name)}")
     if not _PRINTABLE.fullmatch(name):
         raise ValidationError("must be printable ASCII, since it travels in HTTP headers")
     if name != name.strip():

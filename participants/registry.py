@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput
+from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
 from participants import directory, history, keys, names
 from participants.models import ApiKey, Institution, Membership, Participant, Room
 
@@ -59,6 +59,7 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
     """
     check(participant)
     with transaction.atomic():
+        _hold(participant.institution)
         _insert(participant)
         national, _ = Room.objects.get_or_create(
             name=names.NATIONAL, defaults={"description": "Everybody, from registration on."}
@@ -75,14 +76,19 @@ def update(row: Row, *, actor: str, reason: str = "") -> Row:
     with transaction.atomic():
         model: Any = type(row)
         stored = model.objects.select_for_update().get(pk=row.pk)
+        if getattr(stored, "deleted_at", None) is not None:
+            raise NotFound(f"{stored} was deleted.")
         before, after = history.facts(stored), history.facts(row)
-        if before == after:
+        changed = [name for name in after if before[name] != after[name]]
+        if not changed:
             return row
-        if isinstance(row, Participant) and names.RELAY in (stored.name, row.name) and _is_renamed(stored, row):
-            raise Forbidden(f"{names.RELAY} is this relay's own entry.")
+        if isinstance(row, Participant):
+            if stored.name == names.RELAY:
+                raise Forbidden(f"{names.RELAY} is this relay's own entry; its endpoint follows DMR_PUBLIC_URL.")
+            _hold(row.institution)
         try:
             with transaction.atomic():
-                row.save()
+                row.save(update_fields=changed)
         except IntegrityError:
             raise NameTaken(f"The name {row.name!r} is taken.") from None
         history.record("change", row, actor, before=before, after=after, reason=reason)
@@ -119,7 +125,7 @@ def set_status(participants: Iterable[Participant], status: str, *, actor: str, 
 def set_own_status(participant_id: int, status: str) -> Participant:
     """What a participant says of itself: Active or Disabled. Raises InvalidInput, SuspendedByStaff."""
     if status not in (Participant.Status.ACTIVE, Participant.Status.DISABLED):
-        raise InvalidInput(f'The state must be "Active" or "Disabled", not {status!r}.')
+        raise InvalidInput(f'The state must be "Active" or "Disabled", not {status[:100]!r}.')
     with transaction.atomic():
         stored = Participant.objects.present().select_for_update().get(pk=participant_id)
         if stored.status == Participant.Status.SUSPENDED:
@@ -174,8 +180,10 @@ def issue_key(
 
     Raises InvalidInput (a chosen key of the wrong form), Conflict (one that is in use).
     """
-    if key is not None and not (KEY_LENGTHS[0] <= len(key) <= KEY_LENGTHS[1] and key.isascii() and key.isprintable()):
-        detail = f"must have {KEY_LENGTHS[0]} to {KEY_LENGTHS[1]} printable ASCII characters"
+    if participant.is_relay:
+        raise Forbidden(f"{names.RELAY} is this relay's own entry: nobody else speaks for it.")
+    if key is not None and not _may_be_chosen(key):
+        detail = f"must have {KEY_LENGTHS[0]} to {KEY_LENGTHS[1]} printable ASCII characters, no space at either end"
         raise InvalidInput(f"apiKey {detail}", errors=[{"field": "apiKey", "detail": detail}])
     clear = keys.generate() if key is None else key
     with transaction.atomic():
@@ -193,6 +201,12 @@ def issue_key(
             raise Conflict("This key is in use; choose another, or none and get one made.") from None
         history.record("issue key", row, actor, after=history.facts(row))
     return row, clear
+
+
+def _may_be_chosen(key: str) -> bool:
+    """HTTP drops spaces at the ends; and the staff key is nobody else's."""
+    is_written_well = key.isascii() and key.isprintable() and key == key.strip()
+    return KEY_LENGTHS[0] <= len(key) <= KEY_LENGTHS[1] and is_written_well and not keys.is_staff_key(key)
 
 
 def revoke_key(key: ApiKey, *, actor: str) -> bool:
@@ -225,8 +239,11 @@ def ensure_own_entries() -> None:
             history.record("change", found, history.SYSTEM, before=before, after=history.facts(found))
 
 
-def _is_renamed(stored: Participant, row: Participant) -> bool:
-    return (stored.name, stored.type, stored.status) != (row.name, row.type, row.status)
+def _hold(institution: Institution) -> None:
+    """Keeps the institution from being deleted meanwhile. Raises InvalidInput where it is gone."""
+    if not Institution.objects.present().select_for_update().filter(pk=institution.pk).first():
+        detail = f"{institution} was deleted"
+        raise InvalidInput(detail, errors=[{"field": "institutionId", "detail": detail}])
 
 
 def _insert(row: Institution | Participant | Room) -> None:

@@ -13,7 +13,7 @@ from dmr_project.lib.errors import Conflict, Forbidden, NotFound
 from participants import names
 from participants.directory import Directory, Entry, Policy
 from participants.models import DEFAULT_TIME_TO_LIVE
-from relay import error_messages, insert, metrics
+from relay import error_messages, insert, metrics, retention
 from relay.delivery import wake
 from relay.envelope import Envelope
 from relay.models import Delivery, Message, State
@@ -142,6 +142,8 @@ def _store_deliveries(message: Message, found: RoomRoute | DeadEnd) -> None:
         dead.save(force_insert=True)
         metrics.SETTLED.labels(state=State.DEAD.value).inc()
         error_messages.tell_sender(message, found.status, found.reason)
+        if found.recipient is None:  # nobody can ever requeue it
+            retention.note_ended({message.pk: 0}, message.accepted_at)
     transaction.on_commit(wake.pump)
 
 

@@ -27,7 +27,7 @@ MOST_BATCHES = 20  # a run; the next one goes on
 
 # What keeps a payload: a delivery under way, or a dead letter that nobody has discarded.
 KEEPS_PAYLOAD = Q(state__in=(State.PENDING, State.DELIVERING)) | Q(
-    state__in=(State.DEAD, State.EXPIRED), discarded_at=None
+    state__in=(State.DEAD, State.EXPIRED), discarded_at=None, recipient__isnull=False
 )
 
 

@@ -73,8 +73,12 @@ def declared_length(environ: dict[str, Any]) -> int:
     """The Content-Length of a WSGI request, 0 where there is none. Raises LengthRequired for a chunked body."""
     if environ.get("HTTP_TRANSFER_ENCODING"):
         raise LengthRequired("Send the body with a Content-Length, not with Transfer-Encoding.")
-    value = environ.get("CONTENT_LENGTH") or "0"
-    return int(value) if value.isascii() and value.isdigit() else 0
+    value = (environ.get("CONTENT_LENGTH") or "0").lstrip("0") or "0"
+    if not (value.isascii() and value.isdigit()):
+        return 0
+    if len(value) > 18:
+        raise PayloadTooLarge("The Content-Length is beyond everything that is allowed.")
+    return int(value)
 
 
 def check_length(environ: dict[str, Any], limit: int) -> int:

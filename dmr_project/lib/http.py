@@ -40,7 +40,7 @@ class AddressGuard:
         if parsed is None:
             raise AddressRefused(f"{address} is not an address")
         if not (self.private_allowed or is_public(parsed) or is_within(parsed, self.allowed)):
-            raise AddressRefused(f"{parsed} is a private address, which DMR does not call")
+            raise AddressRefused("the endpoint lies at a private address, which DMR does not call")
 
     def open_socket(self, address_info: Any) -> socket.socket:
         """A socket for one resolved address, as aiohttp's connector asks for one. Raises AddressRefused."""

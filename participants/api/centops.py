@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
+from urllib.parse import urljoin
 from uuid import UUID
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
@@ -41,6 +43,11 @@ def participant_shape(row: Participant) -> dict[str, Any]:
     }
 
 
+def public_address(route: str, row: Institution | Participant) -> str:
+    """Under DMR_PUBLIC_URL, whatever Host the caller sent."""
+    return urljoin(settings.PUBLIC_URL, reverse(route, args=[row.public_id]))
+
+
 def find_institution(public_id: UUID) -> Institution:
     row = Institution.objects.present().filter(public_id=public_id).first()
     if row is None:
@@ -71,7 +78,7 @@ def choice_field(body: dict[str, Any], name: str, options: list[str], default: s
     if value is None:
         value = default or ""
     if value not in options:
-        detail = f"must be one of {', '.join(options)}, not {value!r}"
+        detail = f"must be one of {', '.join(options)}, not {value[:100]!r}"
         raise InvalidInput(f"{name} {detail}", errors=[{"field": name, "detail": detail}])
     return value
 
@@ -97,7 +104,9 @@ class PublicParticipants(PublicEndpoint):
         version = directory.registry_version()
         tag = f'"{version}-{hashlib.sha256(",".join(types).encode()).hexdigest()[:8]}"'
         if tag in [part.strip().removeprefix("W/") for part in request.headers.get("If-None-Match", "").split(",")]:
-            return HttpResponse(status=304, headers={"ETag": tag})
+            response = HttpResponse(status=304, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+            del response["Content-Type"]  # there is no content
+            return response
         return HttpResponse(
             listing(version, types),
             content_type="application/json",
@@ -182,7 +191,7 @@ class AdminInstitutions(AdminEndpoint):
     @extend_schema(request={"application/json": {"type": "object"}}, responses={201: {"type": "object"}})
     def post(self, request: Request) -> Response:
         row = registry.add(read_institution(request, Institution()), actor=STAFF)
-        location = request.build_absolute_uri(reverse("centops-admin-institution", args=[row.public_id]))
+        location = public_address("centops-admin-institution", row)
         return Response(institution_shape(row), status=201, headers={"Location": location})
 
 
@@ -221,7 +230,7 @@ class AdminParticipants(AdminEndpoint):
         row = read_participant(request, Participant())
         chosen = text_field(json_object(request), "apiKey", required=False)
         key = registry.register(row, actor=STAFF, key=chosen)
-        location = request.build_absolute_uri(reverse("centops-admin-participant", args=[row.public_id]))
+        location = public_address("centops-admin-participant", row)
         shape = {**participant_shape(row), "apiKey": key}
         return Response(shape, status=201, headers={"Location": location, "Cache-Control": "no-store"})
 

@@ -66,12 +66,12 @@ def decide(
     pause = PAUSES[attempts - 1] * (1 + JITTER * chance())
     if outcome.retry_after is not None:
         pause = max(pause, outcome.retry_after)
-    due_at = ended_at + timedelta(seconds=pause)
-    if due_at >= expires_at:
+    # Compared as numbers: what a recipient asks for may lie beyond all dates.
+    if pause >= (expires_at - ended_at).total_seconds():
         return Verdict(
             State.EXPIRED, reason=f"{outcome.error}; its time to live ends before attempt {attempts + 1} is due"
         )
-    return Verdict(State.PENDING, due_at=due_at)
+    return Verdict(State.PENDING, due_at=ended_at + timedelta(seconds=pause))
 
 
 def status_for_sender(last_status: int | None) -> int:

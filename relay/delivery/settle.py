@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from dmr_project.lib.log import event
 from relay import error_messages, metrics, retention
@@ -35,7 +35,31 @@ class Attempted:
 
 
 def settle(attempted: Collection[Attempted]) -> None:
-    """Writes down what came of the attempts. One whose lease has passed to somebody else is left to them."""
+    """Writes down what came of the attempts. One whose lease has passed to somebody else is left to them.
+
+    Where the batch cannot be written, each is by itself, so that one costs the others nothing; what cannot be
+    even then is left to its lease, and logged. Raises OperationalError and InterfaceError: the database is away.
+    """
+    try:
+        _settle(attempted)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        event(logger, "batch_not_settled", logging.ERROR, count=len(attempted), error=type(error).__name__)
+        for each in attempted:
+            _settle_alone(each)
+
+
+def _settle_alone(each: Attempted) -> None:
+    try:
+        _settle([each])
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("delivery_not_settled", extra={"facts": {"delivery": each.claimed.id}})
+
+
+def _settle(attempted: Collection[Attempted]) -> None:
     succeeded = [each for each in attempted if each.outcome.is_success]
     with transaction.atomic():
         _settle_delivered(succeeded)

@@ -14,6 +14,8 @@ from participants.names import is_success
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import Outcome
 
+MOST_RETRY_AFTER = 1e9  # seconds; far beyond every time to live
+
 
 def headers_of(claimed: Claimed) -> dict[str, str]:
     """The routing headers as the sender wrote them; those it left out stay out."""
@@ -82,11 +84,11 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
     """Seconds from now, out of a Retry-After header (seconds, or an HTTP date); None where it is neither."""
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return float(min(int(value[:12]), 10**9))
+        return min(MOST_RETRY_AFTER, float(value[:12]))
     try:
         at = parsedate_to_datetime(value)
     except (TypeError, ValueError, OverflowError):  # it is the recipient's to write, and may be anything
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=timezone.utc)
-    return max(0.0, (at - now).total_seconds())
+    return min(MOST_RETRY_AFTER, max(0.0, (at - now).total_seconds()))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 
 from participants import registry
@@ -48,7 +49,7 @@ def test_institution_lives_and_goes(staff: Callable[..., Any]) -> None:
     shape = made.json()
     assert set(shape) == {"id", "name", "status"}
     path = f"institutions/{uuid.UUID(shape['id'])}"
-    assert made["Location"] == f"http://testserver/centops/admin/{path}"
+    assert made["Location"] == f"{settings.PUBLIC_URL}/centops/admin/{path}"
     assert staff("GET", path).json() == shape
     assert shape in staff("GET", "institutions").json()
     changed = staff("PUT", path, {"name": "Tax and Customs Board", "status": "Disabled"})

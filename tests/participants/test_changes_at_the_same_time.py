@@ -1,0 +1,67 @@
+"""What was deleted meanwhile stays deleted; what only one may say is said by nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from dmr_project.lib.errors import Forbidden, InvalidInput, NotFound
+from participants import directory, registry
+from participants.models import Institution, Participant
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+CHOSEN = "chosen-by-staff"
+
+
+def test_a_change_does_not_bring_back_what_was_deleted() -> None:
+    bot = factories.participant()
+    seen = Participant.objects.get(pk=bot.row.pk)
+    registry.remove_participant(bot.row, actor="anna")
+    seen.host = "http://elsewhere.example/messages"
+    with pytest.raises(NotFound):
+        registry.update(seen, actor="bert")
+    bot.row.refresh_from_db()
+    assert (bot.row.status, bot.row.deleted_at is None) == ("Deleted", False)
+
+
+def test_a_change_does_not_lift_a_suspension_it_has_not_seen() -> None:
+    bot = factories.participant()
+    seen = Participant.objects.get(pk=bot.row.pk)
+    registry.set_status([bot.row], "Suspended", actor="anna")
+    seen.host = "http://elsewhere.example/messages"
+    seen.status = "Suspended"
+    registry.update(seen, actor="bert")
+    assert bot.entry.status == "Suspended"
+
+
+def test_nobody_joins_a_deleted_institution() -> None:
+    institution = factories.institution()
+    registry.remove_institution(Institution.objects.get(pk=institution.pk), actor="anna")
+    with pytest.raises(InvalidInput, match="was deleted"):
+        factories.participant(institution=institution)
+
+
+def test_our_own_entry_is_nobody_elses() -> None:
+    factories.participant()
+    relay = directory.relay()
+    with pytest.raises(Forbidden):
+        registry.issue_key(relay, actor="anna", key=CHOSEN)
+    relay.host = "http://evil.example/messages"
+    with pytest.raises(Forbidden):
+        registry.update(relay, actor="anna")
+
+
+@pytest.mark.parametrize("key", [f" {CHOSEN}", f"{CHOSEN} ", "staff"])
+def test_a_chosen_key_that_could_not_be_used_is_refused(key: str, staff_key: str) -> None:
+    bot = factories.participant()
+    with pytest.raises(InvalidInput, match="apiKey"):
+        registry.issue_key(bot.row, actor="anna", key=staff_key if key == "staff" else key)
+
+
+def test_made_up_names_are_not_remembered() -> None:
+    known = directory.current()
+    for number in range(50):
+        assert known.named(f"nobody-{number}") is None
+    assert known.named("x" * 60_000) is None
+    assert len(known._names) == 0
