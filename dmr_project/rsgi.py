@@ -81,6 +81,7 @@ async def application(scope: Scope, exchange: Exchange) -> None:
     except DomainError as error:
         environ["dmr.body_error"] = error  # answered by dmr_project.middleware.Problems
         length = 0
+    environ["CONTENT_LENGTH"] = str(length)  # a number now, however it was written
     if length <= LARGE_BYTES:
         await read(environ, exchange, length)
         answer = await loop.run_in_executor(_threads, respond, environ)

@@ -279,3 +279,8 @@ def test_client_that_leaves_in_the_middle(product: Product, sender: Participant)
             connection.sendall(head(sender, "Content-Length: 100000") + b"x" * 1000)
     wait_until(lambda: product.call("/livez").status == 200, 5)
     assert product.metric("dmr_messages_accepted_total") == before
+
+
+def test_a_length_written_with_thousands_of_zeros(product: Product, sender: Participant) -> None:
+    status, said = exchange(product, head(sender, f"Content-Length: {'0' * 4999}2") + b"hi")
+    assert status == 202, said
