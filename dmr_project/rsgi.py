@@ -35,11 +35,14 @@ from relay.delivery import wake
 wake.pump()
 
 THREADS = 8  # of each web worker; each may hold a database connection
+STAFF_THREADS = 2  # besides, for /admin/
 UNREADABLE = "\ufffd"  # stands for a header value that is not ASCII, which the server does not hand over
 LARGE_BYTES = 64 * 1024
 MOST_LARGE = 16  # bodies above LARGE_BYTES being read at once
 
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
+# Pages for people, and the hashing of guessed passwords, wait for one another and not in the way of messages.
+_staff_threads = ThreadPoolExecutor(STAFF_THREADS, thread_name_prefix="staff")
 _large: asyncio.Semaphore | None = None
 _prefix: str = settings.PATH_PREFIX
 
@@ -73,6 +76,7 @@ async def application(scope: Scope, exchange: Exchange) -> None:
     """One request: its body, then Django in a thread, then the whole answer."""
     environ = environ_of(scope)
     loop = asyncio.get_running_loop()
+    threads = _staff_threads if environ["PATH_INFO"].startswith("/admin") else _threads
     environ["wsgi.input"] = io.BytesIO()
     try:
         length = body.declared_length(environ)
@@ -84,14 +88,14 @@ async def application(scope: Scope, exchange: Exchange) -> None:
     environ["CONTENT_LENGTH"] = str(length)  # a number now, however it was written
     if length <= LARGE_BYTES:
         await read(environ, exchange, length)
-        answer = await loop.run_in_executor(_threads, respond, environ)
-    elif not await loop.run_in_executor(_threads, is_known_caller, environ):
+        answer = await loop.run_in_executor(threads, respond, environ)
+    elif not await loop.run_in_executor(threads, is_known_caller, environ):
         # Not read: a stranger fills neither memory nor the few places for large bodies. Django says 401 or 403.
-        answer = await loop.run_in_executor(_threads, respond, environ)
+        answer = await loop.run_in_executor(threads, respond, environ)
     else:
         async with large_places():
             await read(environ, exchange, length)
-            answer = await loop.run_in_executor(_threads, respond, environ)
+            answer = await loop.run_in_executor(threads, respond, environ)
     exchange.response_bytes(*answer)
 
 

@@ -16,8 +16,8 @@ from dmr_project.lib.errors import InvalidInput
 from observability.models import MOST_TEXT
 from observability.states import Health
 
-MOST_COMPONENTS = 100
-MOST_BYTES = 256 * 1024  # of a check-in's body: 100 components with every text at its longest, four times over
+MOST_COMPONENTS = 200  # as many as an agent reports
+MOST_BYTES = 256 * 1024  # of a check-in's body: 200 components with every text at its longest, twice over
 MOST_NUMBER = 2**63 - 1  # what a column holds
 MOST_RELEASE_TEXT = 100  # characters of a release's version and digest
 MOST_ERRORS = 20  # named in one answer
