@@ -66,6 +66,19 @@ class NamedForm(forms.ModelForm):
         return name
 
 
+class Presets(forms.TextInput):
+    """A text field that offers the usual values, and takes any."""
+
+    template_name = "admin/participants/presets.html"
+
+    def __init__(self, presets: dict[str, str]) -> None:
+        super().__init__(attrs={"list": "presets", "class": "vTextField"})
+        self.presets = presets
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        return {**super().get_context(name, value, attrs), "presets": self.presets.items()}
+
+
 class ParticipantForm(NamedForm):
     class Meta:
         model = Participant
@@ -74,6 +87,8 @@ class ParticipantForm(NamedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choices = [each for each in Participant.Status.choices if each[0] != Participant.Status.DELETED]
+        if "success_statuses" in self.fields:
+            self.fields["success_statuses"].widget = Presets(names.SUCCESS_PRESETS)
         if "status" in self.fields:
             self.fields["status"] = forms.ChoiceField(choices=choices, initial=self.fields["status"].initial)
 
@@ -187,7 +202,7 @@ class ParticipantAdmin(SavesMemberships):
     autocomplete_fields = ("institution",)
     readonly_fields = ("public_id", "created_at")
     inlines = (ApiKeyInline, MembershipInline)
-    actions = ("suspend", "activate")
+    actions = ("suspend", "activate", "take_for_ruuter")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Participant]:
         return Participant.objects.present()
@@ -276,6 +291,11 @@ class ParticipantAdmin(SavesMemberships):
     def suspend(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
         count = registry.set_status(queryset, Participant.Status.SUSPENDED, actor=actor(request))
         self.message_user(request, f"{count} suspended; {len(queryset) - count} were already, or may not be.")
+
+    @admin.action(description="Built on Ruuter: 2xx and 300 mean success", permissions=["change"])
+    def take_for_ruuter(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
+        count = registry.set_success_statuses(queryset, names.RUUTER_STATUSES, actor=actor(request))
+        self.message_user(request, f"{count} changed; {len(queryset) - count} had it already, or may not be changed.")
 
     @admin.action(description="Activate: sends and receives again", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:

@@ -13,6 +13,13 @@ DMR = "Dmr"  # the sender of what we say ourselves
 RESERVED = frozenset({CLASSIFIER, DMR})
 RELAY = "dmr-relay"  # our own entry in the registry
 SHORTEST, LONGEST = 4, 50  # characters
+RUUTER_STATUSES = "2xx,300"
+# What staff are offered, and what it means.
+SUCCESS_PRESETS = {
+    "2xx": "Any 2xx",
+    RUUTER_STATUSES: "Ruuter (2xx, 300)",
+    "202": "202 alone, as the first generation's proxy had it",
+}
 NATIONAL = "national"  # the room that a participant joins on registration
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")

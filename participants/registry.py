@@ -108,15 +108,25 @@ def change_participant(participant: Participant, *, actor: str, key: str | None 
 
 def set_status(participants: Iterable[Participant], status: str, *, actor: str, reason: str = "") -> int:
     """Gives each the status, which counts at once. Returns how many changed."""
+    return _set_on_each(participants, "status", status, actor=actor, reason=reason)
+
+
+def set_success_statuses(participants: Iterable[Participant], statuses: str, *, actor: str) -> int:
+    """Which answers of theirs mean success, from the next attempt on. Returns how many changed."""
+    names.validate_statuses(statuses)
+    return _set_on_each(participants, "success_statuses", statuses, actor=actor)
+
+
+def _set_on_each(participants: Iterable[Participant], field: str, value: str, *, actor: str, reason: str = "") -> int:
     changed = 0
     with transaction.atomic():
         ids = [participant.pk for participant in participants]
         for stored in Participant.objects.present().select_for_update().filter(pk__in=ids).exclude(name=names.RELAY):
-            if stored.status == status:
+            if getattr(stored, field) == value:
                 continue
             before = history.facts(stored)
-            stored.status = status
-            stored.save(update_fields=["status"])
+            setattr(stored, field, value)
+            stored.save(update_fields=[field])
             history.record("change", stored, actor, before=before, after=history.facts(stored), reason=reason)
             changed += 1
     return changed

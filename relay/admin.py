@@ -80,8 +80,12 @@ class AttemptInline(admin.TabularInline):
     model = Attempt
     extra = 0
     can_delete = False
-    fields = readonly_fields = ("number", "at", "seconds", "status", "error")
+    fields = readonly_fields = ("number", "at", "duration", "status", "error", "answer")
     verbose_name_plural = "failed attempts"
+
+    @admin.display(description="took")
+    def duration(self, row: Attempt) -> str:
+        return f"{row.seconds:.3f} s"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -113,8 +117,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
     inlines = (AttemptInline,)
     fields = (
         "message_id_link", "sender", "recipient", "recipient_name", "room", "state_badge", "attempts", "next",
-        "accepted_at", "expires_at", "delivered_at", "ended_at", "discarded_at", "last_status", "last_error",
-        "payload_facts",
+        "accepted_at", "expires_at", "delivered_at", "ended_at", "discarded_at", "last_status", "last_took",
+        "last_error", "last_answer", "payload_facts",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -157,6 +161,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
             return f"held: recipient {row.recipient.get_status_display().lower()}"
         wait = (row.due_at - timezone.now()).total_seconds()
         return "now" if wait <= 0 else f"in {wait:.0f} s"
+
+    @admin.display(description="last attempt took")
+    def last_took(self, row: Delivery) -> str:
+        return "–" if row.last_seconds is None else f"{row.last_seconds:.3f} s"
+
+    @admin.display(description="last answer that was no success")
+    def last_answer(self, row: Delivery) -> str:
+        return Attempt.objects.last_answers([row.pk]).get(row.pk, "") or "–"
 
     @admin.display(description="payload")
     def payload_facts(self, row: Delivery) -> str:

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from participants.models import Participant, Room
-from relay.querysets import DeliveryQuerySet, MessageQuerySet
+from relay.querysets import AttemptQuerySet, DeliveryQuerySet, MessageQuerySet
 
 ERROR_TYPE = "application/vnd.dmr.error+json"
 
@@ -87,6 +87,7 @@ class Delivery(models.Model):
     delivered_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     last_status = models.PositiveSmallIntegerField(null=True)
+    last_seconds = models.FloatField(null=True)  # that the last attempt took
     last_error = models.CharField(max_length=255, blank=True)
     discarded_at = models.DateTimeField(null=True)
 
@@ -148,6 +149,10 @@ class Attempt(models.Model):
     seconds = models.FloatField()
     status = models.PositiveSmallIntegerField(null=True)
     error = models.CharField(max_length=255)
+    # How the recipient's answer began, fit to be shown; see delivery.answers. Goes when the payload goes.
+    answer = models.TextField(blank=True, default="", db_default="")
+
+    objects = AttemptQuerySet.as_manager()
 
     class Meta:
         ordering = ("id",)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import models
 
 if TYPE_CHECKING:
-    from relay.models import Delivery, Message  # noqa: F401
+    from relay.models import Attempt, Delivery, Message  # noqa: F401
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -24,3 +25,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def dead_letters(self) -> DeliveryQuerySet:
         """All that will not be tried again by itself, and that nobody has discarded."""
         return self.filter(state__in=("dead", "expired"), discarded_at=None)
+
+
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    def last_answers(self, delivery_ids: Collection[int]) -> dict[int, str]:
+        """What each of these deliveries' recipients said at the last failed attempt."""
+        rows = self.filter(delivery_id__in=delivery_ids).order_by("id").values_list("delivery_id", "answer")
+        return dict(rows)

@@ -1,4 +1,4 @@
-"""Forgetting: payloads some time after their last delivery has ended, the rest of a message much later.
+"""Forgetting: payloads (and recipients' answers) some time after their last delivery has ended, the rest much later.
 
 Ended deliveries put their message into PayloadDue; a dead letter does when it is discarded, since until then
 somebody may want to requeue it. Deleting goes in small batches by those rows' order, so that its cost does not
@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from dmr_project.lib.log import event
 from participants.models import DEFAULT_RETENTION
-from relay.models import Delivery, Message, PayloadDue, State
+from relay.models import Attempt, Delivery, Message, PayloadDue, State
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ def delete_payloads() -> int:
             Message.objects.filter(pk__in=[pk for pk, _ in gone]).update(
                 payload=b"", payload_deleted_at=timezone.now()
             )
+            # Recipients' answers may speak of what they got.
+            Attempt.objects.filter(delivery__message__in=[pk for pk, _ in gone]).exclude(answer="").update(answer="")
             PayloadDue.objects.filter(pk__in=ids).delete()
         for pk, written_id in gone:
             event(logger, "payload_deleted", message=pk, message_id=written_id)

@@ -25,7 +25,7 @@ from participants.authentication import (
 )
 from participants.directory import Entry
 from relay import accept, envelope, metrics
-from relay.models import Delivery, Message, State
+from relay.models import Attempt, Delivery, Message, State
 
 _HEADERS = [
     OpenApiParameter("X-Sent-By", str, "header", required=True, description="The sender's name."),
@@ -138,7 +138,8 @@ class OneMessage(RelayEndpoint):
         found = find(caller(request), parsed) if parsed else None
         if found is None:
             raise NotFound(f"There is no message {message_id!r} that you sent or received.")
-        return Response(status_shape(*found))
+        message, deliveries = found
+        return Response(status_shape(message, deliveries, is_sender=message.sender_id == caller(request).id))
 
 
 def find(asking: Entry, message_id: UUID) -> tuple[Message, QuerySet[Delivery]] | None:
@@ -152,8 +153,10 @@ def find(asking: Entry, message_id: UUID) -> tuple[Message, QuerySet[Delivery]] 
     return None
 
 
-def status_shape(message: Message, deliveries: QuerySet[Delivery]) -> dict[str, Any]:
+def status_shape(message: Message, deliveries: QuerySet[Delivery], *, is_sender: bool) -> dict[str, Any]:
+    """What became of a message; for its sender also what the recipients answered."""
     rows = list(deliveries)
+    said = Attempt.objects.last_answers([row.pk for row in rows]) if is_sender else {}
     return {
         "messageId": message.written_id,
         "state": overall_state([State(row.state) for row in rows]).value,
@@ -168,10 +171,19 @@ def status_shape(message: Message, deliveries: QuerySet[Delivery]) -> dict[str, 
                 "deliveredAt": moment(row.delivered_at),
                 "lastStatus": row.last_status,
                 "lastError": row.last_error or None,
+                **({"lastAnswer": last_answer(row, said.get(row.pk, ""))} if is_sender else {}),
             }
             for row in rows
         ],
     }
+
+
+def last_answer(row: Delivery, said: str) -> dict[str, Any] | None:
+    """Of the last attempt, if there was one. `status` is None where nobody answered; of a success no body is kept."""
+    if row.last_seconds is None:
+        return None
+    is_failure = row.state != State.DELIVERED
+    return {"status": row.last_status, "body": (said or None) if is_failure else None, "seconds": row.last_seconds}
 
 
 def overall_state(states: list[State]) -> State:

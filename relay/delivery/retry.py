@@ -24,7 +24,8 @@ class Outcome:
     """What came of one attempt.
 
     `status` is the recipient's answer, None where there was none; `error` says in a line what went wrong,
-    empty on success; `retry_after` is what the recipient asks for, in seconds.
+    empty on success; `retry_after` is what the recipient asks for, in seconds; `answer` is the beginning of what
+    it said when it failed, fit to be shown (see answers).
     """
 
     is_success: bool
@@ -32,6 +33,7 @@ class Outcome:
     error: str
     seconds: float
     retry_after: float | None = None
+    answer: str = ""
 
 
 @dataclass(frozen=True)

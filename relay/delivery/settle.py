@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from dmr_project.lib.log import event
 from relay import error_messages, metrics, retention
@@ -92,22 +92,33 @@ def _note_recipients(attempted: Collection[Attempted]) -> None:
         breaker.note(succeeded, failed, max(each.ended_at for each in attempted))
 
 
-def _settle_delivered(attempted: Iterable[Attempted]) -> None:
-    groups: dict[tuple[int, int | None], list[int]] = defaultdict(list)
-    ended_at: datetime | None = None
-    for each in attempted:
-        groups[each.claimed.token, each.outcome.status].append(each.claimed.id)
-        ended_at = max(ended_at, each.ended_at) if ended_at else each.ended_at
-    for (token, status), ids in groups.items():
-        Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING).update(
-            state=State.DELIVERED,
-            delivered_at=ended_at,
-            ended_at=ended_at,
-            last_status=status,
-            last_error="",
-            lease_until=None,
-            lease_token=None,
-        )
+# What came of each row, beside it. An array is one parameter; SQLite has none, and takes a list in JSON.
+_OUTCOMES = {
+    "postgresql": "unnest(%s::bigint[], %s::bigint[], %s::smallint[], %s::float8[]) AS o(id, token, status, seconds)",
+    "sqlite": """(
+        SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token,
+            json_extract(value, '$[2]') AS status, json_extract(value, '$[3]') AS seconds FROM json_each(%s)
+    ) AS o""",
+}
+_DELIVERED = """
+    UPDATE relay_delivery
+    SET state = 'delivered', delivered_at = %s, ended_at = %s, last_status = o.status, last_seconds = o.seconds,
+        last_error = '', lease_until = NULL, lease_token = NULL
+    FROM {outcomes}
+    WHERE relay_delivery.id = o.id AND lease_token = o.token AND state = 'delivering'
+"""
+
+
+def _settle_delivered(attempted: Collection[Attempted]) -> None:
+    """One statement, however many they are."""
+    if not attempted:
+        return
+    ended_at = connection.ops.adapt_datetimefield_value(max(each.ended_at for each in attempted))
+    rows = [(each.claimed.id, each.claimed.token, each.outcome.status, each.outcome.seconds) for each in attempted]
+    vendor = connection.vendor
+    outcomes = [list(column) for column in zip(*rows, strict=True)] if vendor == "postgresql" else [json.dumps(rows)]
+    with connection.cursor() as cursor:
+        cursor.execute(_DELIVERED.format(outcomes=_OUTCOMES[vendor]), [ended_at, ended_at, *outcomes])
 
 
 def _settle_failed(each: Attempted) -> None:
@@ -122,6 +133,7 @@ def _settle_failed(each: Attempted) -> None:
         seconds=outcome.seconds,
         status=outcome.status,
         error=outcome.error[:255],
+        answer=outcome.answer,
     )
     if verdict.state is not State.PENDING:
         _tell(claimed, verdict, retry.status_for_sender(outcome.status))
@@ -134,6 +146,7 @@ def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
         due_at=verdict.due_at or each.ended_at,
         ended_at=each.ended_at if is_over else None,
         last_status=each.outcome.status,
+        last_seconds=each.outcome.seconds,
         last_error=(verdict.reason or each.outcome.error)[:255],
         lease_until=None,
         lease_token=None,

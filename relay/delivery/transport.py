@@ -11,6 +11,7 @@ import aiohttp
 
 from dmr_project.lib import http
 from participants.names import is_success
+from relay.delivery import answers
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import Outcome
 
@@ -64,6 +65,7 @@ async def attempt(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
         f"the recipient answered {answer.status}",
         seconds,
         retry_after=parse_retry_after(answer.headers.get("retry-after", ""), datetime.now(timezone.utc)),
+        answer=answers.kept(answer.body, claimed.payload),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ class Reply:
     status: int = 202
     headers: dict[str, str] = field(default_factory=dict)
     after: float = 0.0  # seconds
+    body: bytes = b""
 
 
 Behaviour = Callable[[Received], Reply]
@@ -37,6 +39,11 @@ Behaviour = Callable[[Received], Reply]
 def always(status: int = 202, after: float = 0.0, **headers: str) -> Behaviour:
     reply = Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, after)
     return lambda received: reply
+
+
+def echo(status: int) -> Behaviour:
+    """What came, back again: as it is, and in JSON."""
+    return lambda received: Reply(status, body=json.dumps({"got": received.body.decode("latin-1")}).encode())
 
 
 def first(*replies: Reply) -> Behaviour:
@@ -62,8 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
+            self.wfile.write(reply.body)
         except OSError:
             self.close_connection = True
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from tests import factories
 from tests.integration.product import Product, call, wait_until
-from tests.integration.sinks import Sink, always
+from tests.integration.sinks import Sink, always, echo
 
 MakeSink = Callable[..., Sink]
 
@@ -40,6 +40,7 @@ def test_invariant_7_payload_is_seen_nowhere_else(product: Product, sink: MakeSi
     sender = product.register(from_sender.url)
     answers = []
     failing = [product.register(sink(always(status)).url).name for status in (400, 500, 302)]
+    failing += [product.register(sink(echo(status)).url).name for status in (422, 503)]
     ids = []
     for body in (payload, base64.b64encode(payload)):
         for send_to in (*failing, "nobody-at-all"):
@@ -51,8 +52,10 @@ def test_invariant_7_payload_is_seen_nowhere_else(product: Product, sink: MakeSi
         answers.append(product.post(sender, failing[0], body * 20_000))  # 413
         answers.append(product.call("/centops/public/participants/my/state", "POST", body, X_Api_Key=sender.key))
     assert {answer.status for answer in answers} >= {202, 400, 403, 409, 413}
-    wait_until(lambda: len(from_sender.received) >= 6, 10, "the sender is told of what failed at once")
+    wait_until(lambda: len(from_sender.received) >= 8, 10, "the sender is told of what failed at once")
     answers += [product.call(f"/messages/{each}", X_Api_Key=sender.key) for each in ids]
+    withheld = [answer for answer in answers if b'"body":"(withheld' in answer.body]
+    assert len(withheld) >= 2, "recipients that echo do so in vain"
     seen = {
         "answers": b"".join(answer.body + str(answer.headers).encode() for answer in answers),
         "error messages": b"".join(base64.b64decode(each.body) for each in from_sender.received),

@@ -183,3 +183,28 @@ def test_lists_can_be_searched_and_do_not_grow_in_queries(
     with django_assert_max_num_queries(12):
         answer = admin_client.get(reverse(f"admin:participants_{model}_changelist"), {"q": "bot"})
     assert answer.status_code == 200
+
+
+def test_success_statuses_have_presets(admin_client: Client) -> None:
+    bot = factories.participant()
+    page = admin_client.get(reverse("admin:participants_participant_change", args=[bot.row.pk])).content.decode()
+    assert '<option value="2xx,300" label="Ruuter (2xx, 300)">' in page
+    assert 'list="presets"' in page
+    assert 'id="presets"' in page
+    data = form(bot.row, success_statuses="2xx,418")
+    admin_client.post(reverse("admin:participants_participant_change", args=[bot.row.pk]), data)
+    bot.row.refresh_from_db()
+    assert bot.row.success_statuses == "2xx,418", "a preset is an offer, not a limit"
+
+
+def test_many_are_taken_for_ruuter_at_once(admin_client: Client) -> None:
+    one, two = factories.participant(), factories.participant(success_statuses="2xx,300")
+    data = {"action": "take_for_ruuter", "_selected_action": [one.row.pk, two.row.pk]}
+    page = admin_client.post(reverse("admin:participants_participant_changelist"), data, follow=True).content.decode()
+    assert "1 changed; 1 had it already" in page
+    one.row.refresh_from_db()
+    assert one.row.success_statuses == "2xx,300"
+    change = Change.objects.filter(subject=one.name, action="change").get()
+    assert (change.actor, change.before, change.after) == (
+        "admin", {"success_statuses": "2xx"}, {"success_statuses": "2xx,300"},
+    )  # fmt: skip
