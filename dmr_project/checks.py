@@ -6,6 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ValidationError
+
+SECRET_KEY_LENGTH = 50
+SECRET_KEY_VARIETY = 5  # different characters, as Django counts them
+_GENERATE = "python3 -c 'import secrets; print(secrets.token_urlsafe({}))'"
 
 
 @register(Tags.security, deploy=True)
@@ -34,8 +39,45 @@ def check_admin_key(**_: Any) -> list[CheckMessage]:
         return [
             Error(
                 "DMR_ADMIN_API_KEY is shorter than 12 characters.",
-                hint="Generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
+                hint=f"Generate one: {_GENERATE.format(32)}",
                 id="dmr.E001",
+            )
+        ]
+    return []
+
+
+@register(Tags.security)
+def check_secret_key(**_: Any) -> list[CheckMessage]:
+    """In production a start with a key that can be guessed is refused: whoever has it makes sessions at will."""
+    key = settings.SECRET_KEY
+    if not settings.IS_PRODUCTION or (len(key) >= SECRET_KEY_LENGTH and len(set(key)) >= SECRET_KEY_VARIETY):
+        return []
+    return [
+        Error(
+            f"DMR_SECRET_KEY has {len(key)} characters, {len(set(key))} of them different; production asks for "
+            f"{SECRET_KEY_LENGTH} random ones or more.",
+            hint=f"Generate one: {_GENERATE.format(50)}",
+            id="dmr.E002",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_admin_password(**_: Any) -> list[CheckMessage]:
+    """In production the first account's password keeps the rules that every other password keeps."""
+    from django.contrib.auth import get_user_model
+    from django.contrib.auth.password_validation import validate_password
+
+    if not settings.IS_PRODUCTION or not settings.ADMIN_PASSWORD:
+        return []
+    try:
+        validate_password(settings.ADMIN_PASSWORD, get_user_model()(username=settings.ADMIN_USER))
+    except ValidationError as error:
+        return [
+            Error(
+                f"DMR_ADMIN_PASSWORD is too weak for production: {' '.join(error.messages)}",
+                hint="Choose another, or unset it: one is made and printed once. Only the first start uses it.",
+                id="dmr.E003",
             )
         ]
     return []

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 
-from dmr_project.lib.api import problem_response
+from dmr_project.lib.api import DATABASE_AWAY, problem_response, unavailable
 from dmr_project.lib.errors import DomainError, InvalidInput
 from dmr_project.lib.network import client_address, is_within, parse_address
 
@@ -46,7 +46,10 @@ class ProxyAddress:
 
 
 class Problems:
-    """DomainErrors that are raised outside of API views, and bodies that could not be read, as problem+json."""
+    """DomainErrors that are raised outside of API views, and bodies that could not be read, as problem+json.
+
+    A database that is away is 503 everywhere.
+    """
 
     def __init__(self, respond: Respond) -> None:
         self.respond = respond
@@ -58,6 +61,8 @@ class Problems:
         return problem_response(broken) if broken is not None else self.respond(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, DATABASE_AWAY):
+            return unavailable(request, exception)
         if isinstance(exception, (ValueError, DataError)) and "NUL" in str(exception):
             exception = InvalidInput("No value may hold the character NUL.")  # in a form; PostgreSQL takes none
         return problem_response(exception) if isinstance(exception, DomainError) else None

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from rest_framework import exceptions, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,6 +27,8 @@ from dmr_project.lib.log import event
 logger = logging.getLogger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
+DATABASE_AWAY = (OperationalError, InterfaceError)
+RETRY_SECONDS = 5
 
 # The codes of what Django and DRF raise by themselves.
 _CODES = {
@@ -80,10 +84,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         said = problem(413, f"The body may have at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes here.")
     elif isinstance(error, PermissionDenied):
         said = problem(403, "This credential may not do that.")
-    elif isinstance(error, (OperationalError, InterfaceError)):
+    elif isinstance(error, DATABASE_AWAY):
         event(logger, "database_unavailable", logging.ERROR, error=type(error).__name__)
         said = problem(503, "The database cannot be reached just now. Send the same again, with the same message id.")
-        headers["Retry-After"] = "5"
+        headers["Retry-After"] = str(RETRY_SECONDS)
     elif isinstance(error, exceptions.APIException):
         said = problem(error.status_code, _sentence(error.detail))
         if getattr(error, "auth_header", None):
@@ -130,4 +134,19 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    error = sys.exc_info()[1]  # Django asks for this answer while it handles the error
+    if isinstance(error, DATABASE_AWAY):
+        return unavailable(request, error)
     return plain_problem(500, "Something failed on our side. It is logged; nothing that we answered 202 for is lost.")
+
+
+def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
+    """503 outside of API views, as a page for people in the admin: the database is away, whoever noticed it."""
+    event(logger, "database_unavailable", logging.ERROR, error=type(error).__name__)
+    if request.path_info.startswith("/admin/"):
+        response = HttpResponse(render_to_string("unavailable.html"), status=503)
+        response["Cache-Control"] = "no-store"
+    else:
+        response = plain_problem(503, "The database cannot be reached just now. Try again in a few seconds.")
+    response["Retry-After"] = str(RETRY_SECONDS)
+    return response

@@ -65,6 +65,31 @@ def test_production_needs_a_secret_key(unstarted_product: Product) -> None:
     assert "DMR_SECRET_KEY" in refusal(unstarted_product)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DMR_SECRET_KEY", SECRET[:49]),
+        ("DMR_SECRET_KEY", "0123" * 20),
+        ("DMR_ADMIN_PASSWORD", "short-one"),
+        ("DMR_ADMIN_PASSWORD", "password1234"),
+        ("DMR_ADMIN_PASSWORD", "123456789012345"),
+    ],
+)
+def test_production_refuses_what_can_be_guessed(unstarted_product: Product, name: str, value: str) -> None:
+    unstarted_product.environment |= {"DMR_ENV": "production", "DMR_SECRET_KEY": SECRET, name: value}
+    said = refusal(unstarted_product)
+    assert name in said
+    assert value not in said
+    done = unstarted_product.run("manage.py", "check", "--deploy")
+    assert done.returncode == 1
+    assert name in done.stderr
+
+
+def test_development_takes_a_simple_password(unstarted_product: Product) -> None:
+    unstarted_product.environment |= {"DMR_ADMIN_PASSWORD": "simple"}
+    assert unstarted_product.run("manage.py", "check").returncode == 0
+
+
 def test_production_refuses_pending_migrations(unstarted_product: Product) -> None:
     unstarted_product.environment |= {"DMR_ENV": "production", "DMR_SECRET_KEY": SECRET}
     said = refusal(unstarted_product)
