@@ -12,7 +12,7 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from bench import cpu
+from bench import batch, cpu
 from bench.load import Load, Target, collect
 from bench.product import Product, running_product, running_sink
 from tests.servers import running
@@ -31,6 +31,7 @@ def main() -> int:
             median_of(rounds, lambda: throughput(product, sink, seconds))
             for rate in (20, 50, 100):
                 median_of(rounds, lambda rate=rate: latency(product, sink, rate, seconds / 3))  # type: ignore[misc]
+            median_of(rounds, lambda: batch.ingest(product, sink, backlog))
             drain(product, sink, backlog)
     return 0
 

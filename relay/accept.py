@@ -35,6 +35,9 @@ class MessageIdTaken(Conflict):
     title = "The message id was used for another message"
 
 
+Found = Route | RoomRoute | DeadEnd
+
+
 @dataclass(frozen=True)
 class Accepted:
     """The answer to a message, and the same to each repeat of it."""
@@ -45,10 +48,15 @@ class Accepted:
     is_repeat: bool
 
 
-def authorise(sender: Entry, sent_by: str) -> None:
-    """Raises SenderSuspended, SenderMismatch."""
+def check_may_send(sender: Entry) -> None:
+    """Raises SenderSuspended."""
     if not sender.may_send:
         raise SenderSuspended(f"{sender.name} is {sender.status.lower()}, and may not send until that is lifted.")
+
+
+def authorise(sender: Entry, sent_by: str) -> None:
+    """Raises SenderSuspended, SenderMismatch."""
+    check_may_send(sender)
     allowed = [sender.name, names.CLASSIFIER] if sender.is_classifier else [sender.name]
     if sent_by not in allowed:
         raise SenderMismatch(f"This key is {sender.name}'s: X-Sent-By must be {' or '.join(allowed)}.")
@@ -70,18 +78,32 @@ def accept_for_room(registry: Directory, sender: Entry, envelope: Envelope, payl
     Raises NotFound too, where the sender is in no such room.
     """
     authorise(sender, envelope.sent_by)
-    found = route_to_room(registry, sender, envelope.send_to)
+    return _store(sender, envelope, payload, room_named(registry, sender, envelope.send_to))
+
+
+def room_named(registry: Directory, sender: Entry, name: str) -> RoomRoute:
+    """Where a message to that room goes. Raises NotFound where the sender is in no such room."""
+    found = route_to_room(registry, sender, name)
     if found is None:
-        raise NotFound(f"There is no room {envelope.send_to!r} that {sender.name} is in.")
-    return _store(sender, envelope, payload, found)
+        raise NotFound(f"There is no room {name!r} that {sender.name} is in.")
+    return found
 
 
-def _store(sender: Entry, envelope: Envelope, payload: bytes, found: Route | RoomRoute | DeadEnd) -> Accepted:
+def _store(sender: Entry, envelope: Envelope, payload: bytes, found: Found) -> Accepted:
+    message = draft(sender, envelope, payload, found)
+    if not _insert(message, found):
+        return repeat(Message.objects.get(sender=sender.id, message_id=envelope.message_id), message)
+    metrics.ACCEPTED.inc()
+    return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
+
+
+def draft(sender: Entry, envelope: Envelope, payload: bytes, found: Found) -> Message:
+    """The message as it is to be stored, accepted now. Raises PayloadTooLarge."""
     policy = None if isinstance(found, DeadEnd) else found.policy
     if policy is not None and len(payload) > policy.payload_limit:
         raise PayloadTooLarge(f"The payload has {len(payload)} bytes; the room allows {policy.payload_limit}.")
     now = timezone.now()
-    message = Message(
+    return Message(
         sender_id=sender.id,
         message_id=envelope.message_id,
         written_id=envelope.written_id,
@@ -99,10 +121,6 @@ def _store(sender: Entry, envelope: Envelope, payload: bytes, found: Route | Roo
         accepted_at=now,
         expires_at=now + time_to_live(policy, envelope),
     )
-    if not _insert(message, found):
-        return _repeat(Message.objects.get(sender=sender.id, message_id=envelope.message_id), message)
-    metrics.ACCEPTED.inc()
-    return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
 
 
 def time_to_live(policy: Policy | None, envelope: Envelope) -> timedelta:
@@ -111,7 +129,7 @@ def time_to_live(policy: Policy | None, envelope: Envelope) -> timedelta:
     return timedelta(seconds=min(most, envelope.time_to_live or most))
 
 
-def _insert(message: Message, found: Route | RoomRoute | DeadEnd) -> bool:
+def _insert(message: Message, found: Found) -> bool:
     """Stores the message with its deliveries; False where the sender has used its id before."""
     if isinstance(found, Route):
         delivery = _delivery(message, found.recipient.id, found.recipient.name)
@@ -131,20 +149,26 @@ def _insert(message: Message, found: Route | RoomRoute | DeadEnd) -> bool:
 
 
 def _store_deliveries(message: Message, found: RoomRoute | DeadEnd) -> None:
-    if isinstance(found, RoomRoute):
-        rows = [_delivery(message, each.id, each.name) for each in found.recipients]
-        Delivery.objects.bulk_create(rows, batch_size=500)
-    else:
-        dead = _delivery(message, found.recipient.id if found.recipient else None, message.send_to)
-        dead.state = State.DEAD
-        dead.ended_at = message.accepted_at
-        dead.last_error = found.reason[:255]
-        dead.save(force_insert=True)
+    Delivery.objects.bulk_create(deliveries_of(message, found), batch_size=500)
+    if isinstance(found, DeadEnd):
         metrics.SETTLED.labels(state=State.DEAD.value).inc()
         error_messages.tell_sender(message, found.status, found.reason)
         if found.recipient is None:  # nobody can ever requeue it
             retention.note_ended({message.pk: 0}, message.accepted_at)
     transaction.on_commit(wake.pump)
+
+
+def deliveries_of(message: Message, found: Found) -> list[Delivery]:
+    """A delivery for each recipient, to be stored with the message; of a dead end the dead letter."""
+    if isinstance(found, Route):
+        return [_delivery(message, found.recipient.id, found.recipient.name)]
+    if isinstance(found, RoomRoute):
+        return [_delivery(message, each.id, each.name) for each in found.recipients]
+    dead = _delivery(message, found.recipient.id if found.recipient else None, message.send_to)
+    dead.state = State.DEAD
+    dead.ended_at = message.accepted_at
+    dead.last_error = found.reason[:255]
+    return [dead]
 
 
 def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -> Delivery:
@@ -159,7 +183,7 @@ def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -
     )
 
 
-def _repeat(first: Message, again: Message) -> Accepted:
+def repeat(first: Message, again: Message) -> Accepted:
     """The first answer again. Raises MessageIdTaken where the id was used for something else."""
     if (first.digest, first.is_to_room) != (again.digest, again.is_to_room):
         raise MessageIdTaken(

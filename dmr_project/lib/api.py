@@ -61,9 +61,13 @@ def problem(
     return body
 
 
+def problem_of(error: DomainError) -> dict[str, Any]:
+    return problem(error.status, error.detail, code=error.code, title=error.title, errors=error.errors)
+
+
 def problem_response(error: DomainError) -> HttpResponse:
     """A problem outside DRF: in middleware, and in Django's own views."""
-    said = problem(error.status, error.detail, code=error.code, title=error.title, errors=error.errors)
+    said = problem_of(error)
     return HttpResponse(json.dumps(said), status=error.status, content_type=PROBLEM_TYPE, headers=dict(error.headers))
 
 
@@ -76,7 +80,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's hook: every error of an API view becomes a problem."""
     headers: dict[str, str] = {}
     if isinstance(error, DomainError):
-        said = problem(error.status, error.detail, code=error.code, title=error.title, errors=error.errors)
+        said = problem_of(error)
         headers.update(error.headers)
     elif isinstance(error, Http404):
         said = problem(404, "There is no such thing here.")

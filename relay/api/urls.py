@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from relay.api import messages
+from relay.api import batch, messages
 
 urlpatterns = [
     path("messages", messages.Messages.as_view()),
     path("unclassified", messages.Unclassified.as_view()),
     path("classified", messages.Classified.as_view()),
     path("conversations/<str:participant>/<str:conversation>", messages.Conversation.as_view()),
+    path("api/v1/messages/batch", batch.Batch.as_view()),
     path("api/v1/rooms/<str:room>/messages", messages.RoomMessages.as_view()),
     path("messages/<str:message_id>", messages.OneMessage.as_view()),
 ]

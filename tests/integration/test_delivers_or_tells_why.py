@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,28 @@ def test_forwards_headers_and_every_byte(product: Product, bot: Callable[..., Bo
     assert status["state"] == "delivered"
     assert status["deliveries"][0]["attempts"] == 1
     assert len(recipient.sink.received) == 1
+
+
+def test_a_batch_forwards_every_byte_in_order(product: Product, bot: Callable[..., Bot]) -> None:
+    """Larger than what is read for a stranger."""
+    sender, recipient = bot(), bot()
+    payloads = {str(uuid.uuid4()): secrets.token_bytes(10_000) + b"\n" for _ in range(20)}
+    body = b""
+    for message_id, payload in payloads.items():
+        headers = {
+            "X-Sent-By": sender.name,
+            "X-Send-To": recipient.name,
+            "X-Message-Id": message_id,
+            "X-Conversation-Id": "in order",
+            "Content-Length": len(payload),
+        }
+        body += json.dumps(headers).encode() + b"\n" + payload + b"\n"
+    answer = product.call("/api/v1/messages/batch", "POST", body, X_Api_Key=sender.participant.key)
+    assert (answer.status, answer.json()["accepted"]) == (202, 20)
+    wait_until(lambda: len(recipient.sink.received) >= 20, 15, "all of the batch arrive")
+    assert {each.id: each.body for each in recipient.sink.received} == payloads
+    assert [each.id for each in recipient.sink.received] == list(payloads)
+    assert product.call("/api/v1/messages/batch", "POST", body, X_Api_Key="no key of anybody").status == 401
 
 
 def test_delivers_an_empty_payload(product: Product, bot: Callable[..., Bot]) -> None:

@@ -25,17 +25,24 @@ RUN_ELSEWHERE = {
 }
 
 
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 def commands(document: Path) -> list[str]:
     """The commands in a document's `sh` blocks, continued lines joined."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    return [
+        line for block in blocks(document, "sh") for line in block.replace("\\\n", " ").splitlines() if line.strip()
+    ]
 
 
+PROGRAMS = [(each.relative_to(ROOT), program) for each in DOCUMENTS for program in blocks(each, "python")]
 DOCUMENTED = [(document.relative_to(ROOT), command) for document in DOCUMENTS for command in commands(document)]
 
 
 def test_there_are_commands() -> None:
     assert len(DOCUMENTED) >= 5
+    assert PROGRAMS
 
 
 @pytest.mark.parametrize(("document", "command"), DOCUMENTED)
@@ -50,14 +57,7 @@ def test_a_documented_command_does_what_it_says(
     environment: dict[str, Any] = {**product.full_environment, "DMR_DATA_DIR": str(tmp_path)}
     if program == "curl":
         assert shutil.which("curl"), "curl is missing; install the Debian package curl"
-        sender, recipient = (product.register("http://127.0.0.1:9/messages") for _ in range(2))
-        environment |= {"DMR_ADMIN_API_KEY": STAFF_KEY, "KEY": sender.key}
-        for written, real in (
-            ("http://127.0.0.1:8000", product.url),
-            ("tax-board", sender.name),
-            ("police", recipient.name),
-        ):
-            command = command.replace(written, real)
+        command, environment = for_the_network(command, product)
         command += " --fail-with-body"
     elif program == ".venv/bin/python":
         environment |= {"DMR_ENV": "production", "DMR_SECRET_KEY": "only-for-tests-" * 5}
@@ -66,3 +66,25 @@ def test_a_documented_command_does_what_it_says(
         pytest.fail(f"{document} documents {command!r}, which no test runs")
     ran = subprocess.run(command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert '"problem"' not in ran.stdout, "a message of a batch was refused"
+
+
+@pytest.mark.parametrize(("document", "program"), PROGRAMS)
+def test_a_documented_program_does_what_it_says(document: Path, program: str, product: Product) -> None:
+    program, environment = for_the_network(program, product)
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["202", "202"]
+
+
+def for_the_network(text: str, product: Product) -> tuple[str, dict[str, Any]]:
+    """What is documented, with a running product's address and participants in it, and their keys beside it."""
+    sender, recipient = (product.register("http://127.0.0.1:9/messages") for _ in range(2))
+    for written, real in (
+        ("http://127.0.0.1:8000", product.url),
+        ("tax-board", sender.name),
+        ("police", recipient.name),
+    ):
+        text = text.replace(written, real)
+    return text, {**product.full_environment, "DMR_ADMIN_API_KEY": STAFF_KEY, "KEY": sender.key}

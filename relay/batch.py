@@ -1,0 +1,151 @@
+"""Accepting many messages at once: each judged by itself, all that are good stored in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import transaction
+
+from dmr_project.lib.body import PayloadTooLarge
+from dmr_project.lib.errors import DomainError
+from participants import directory
+from participants.directory import Directory, Entry
+from participants.models import Participant
+from relay import accept, bulk, envelope, error_messages, metrics, records, retention
+from relay.accept import Accepted, Found
+from relay.delivery import wake
+from relay.models import Delivery, Message, State
+from relay.records import BatchTooLarge, Record
+from relay.routing import DeadEnd, RoomRoute, route
+
+MOST_DELIVERIES = 10_000  # of a batch's messages to rooms, which are all made in one transaction
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A message that may be stored, and where it goes."""
+
+    message: Message
+    found: Found
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one message: `written_id` as far as it can be read."""
+
+    written_id: str | None
+    outcome: Accepted | DomainError
+
+
+def accept_all(registry: Directory, sender: Entry, given: Sequence[Record]) -> list[Result]:
+    """Stores what can be accepted, durable on return, then wakes a pump. A result for each, in order.
+
+    One that cannot be accepted costs the others nothing; the same rules hold as for one message alone. Raises
+    SenderSuspended.
+    """
+    accept.check_may_send(sender)
+    drafts = _bounded([_draft(registry, sender, record) for record in given])
+    good = [each for each in drafts if isinstance(each, Draft)]
+    first: dict[UUID, Draft] = {}
+    for each in good:
+        first.setdefault(each.message.message_id, each)
+    with transaction.atomic():
+        _store(sender, list(first.values()))
+        known = _known(sender, [each.message for each in good])
+    outcomes = [each if isinstance(each, DomainError) else _outcome(known, each.message) for each in drafts]
+    _count(outcomes)
+    return [Result(_written_id(record), outcome) for record, outcome in zip(given, outcomes, strict=True)]
+
+
+def _draft(registry: Directory, sender: Entry, record: Record) -> Draft | DomainError:
+    try:
+        headers = records.headers(record)
+        room = headers.get("HTTP_X_ROOM")
+        written = envelope.read(headers, {"X-Send-To": room} if room else None)
+        accept.authorise(sender, written.sent_by)
+        limit = registry.payload_limit(sender)
+        if len(record.payload) > limit:
+            raise PayloadTooLarge(f"The payload has {len(record.payload)} bytes; at most {limit} are allowed here.")
+        found = (
+            accept.room_named(registry, sender, written.send_to) if room else route(registry, sender, written.send_to)
+        )
+        return Draft(accept.draft(sender, written, record.payload, found), found)
+    except DomainError as error:
+        return error
+
+
+def _bounded(drafts: list[Draft | DomainError]) -> list[Draft | DomainError]:
+    """Refuses messages to rooms beyond MOST_DELIVERIES in all; the first is taken however large its room is."""
+    total = 0
+    for place, each in enumerate(drafts):
+        if not isinstance(each, Draft) or not isinstance(each.found, RoomRoute):
+            continue
+        more = len(each.found.recipients)
+        if total and total + more > MOST_DELIVERIES:
+            said = f"This batch makes more than {MOST_DELIVERIES} deliveries to rooms; send the message in another."
+            drafts[place] = BatchTooLarge(said)
+        else:
+            total += more
+    return drafts
+
+
+def _store(sender: Entry, drafts: list[Draft]) -> None:
+    """Stores those whose ids are new, with their deliveries; senders of dead letters are told."""
+    bulk.insert_messages([each.message for each in drafts])
+    new = [each for each in drafts if each.message.pk is not None]
+    if not new:
+        return
+    bulk.insert_deliveries([row for each in new for row in accept.deliveries_of(each.message, each.found)])
+    _end_dead(sender, [(each.message, each.found) for each in new if isinstance(each.found, DeadEnd)])
+    transaction.on_commit(wake.pump)
+
+
+def _end_dead(sender: Entry, dead: list[tuple[Message, DeadEnd]]) -> None:
+    if not dead:
+        return
+    metrics.SETTLED.labels(state=State.DEAD.value).inc(len(dead))
+    relay, told = directory.relay(), Participant.objects.get(pk=sender.id)
+    errors: list[tuple[Message, Delivery]] = []
+    for message, found in dead:
+        message.sender = told
+        if error_messages.is_told(message):
+            errors.append(error_messages.draft(message, found.status, found.reason, relay))
+    bulk.insert_messages([error for error, _ in errors])
+    bulk.insert_deliveries([delivery for _, delivery in errors])
+    metrics.ERRORS_SENT.inc(len(errors))
+    # Nobody can ever requeue what has no recipient.
+    retention.note_ended(
+        {message.pk: 0 for message, found in dead if found.recipient is None}, dead[0][0].accepted_at
+    )
+
+
+def _known(sender: Entry, messages: list[Message]) -> dict[UUID, Message]:
+    """The stored message of each id: one of these, or one from before."""
+    found = {each.message_id: each for each in messages if each.pk is not None}
+    missing = [each.message_id for each in messages if each.message_id not in found]
+    before = Message.objects.filter(sender=sender.id, message_id__in=missing).defer("payload") if missing else ()
+    return found | {each.message_id: each for each in before}
+
+
+def _outcome(known: dict[UUID, Message], message: Message) -> Accepted | DomainError:
+    first = known[message.message_id]
+    if first is message:
+        return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
+    try:
+        return accept.repeat(first, message)
+    except accept.MessageIdTaken as error:
+        return error
+
+
+def _count(outcomes: Sequence[Accepted | DomainError]) -> None:
+    for each in outcomes:
+        if isinstance(each, DomainError):
+            metrics.REFUSED.labels(code=each.code).inc()
+    metrics.ACCEPTED.inc(sum(isinstance(each, Accepted) and not each.is_repeat for each in outcomes))
+
+
+def _written_id(record: Record) -> str | None:
+    said = next((value for name, value in record.said.items() if name.lower() == "x-message-id"), None)
+    return said if isinstance(said, str) and said.isascii() and len(said) <= envelope.LONGEST else None
