@@ -206,6 +206,11 @@ def current() -> Directory:
     return found
 
 
+def last_seen() -> Directory | None:
+    """The directory as this process last saw it, without a query: for who checks its version before it counts."""
+    return _current if _current.version >= 0 else None
+
+
 def registry_version() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT number FROM participants_registryversion WHERE id = 1")

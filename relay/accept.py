@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from dmr_project.lib.body import PayloadTooLarge
 from dmr_project.lib.errors import Conflict, Forbidden, NotFound
-from participants import names
+from participants import directory, names
 from participants.directory import Directory, Entry, Policy
 from participants.models import DEFAULT_TIME_TO_LIVE
 from relay import error_messages, insert, metrics, retention
@@ -36,6 +37,10 @@ class MessageIdTaken(Conflict):
 
 
 Found = Route | RoomRoute | DeadEnd
+
+
+class Outdated(Exception):
+    """The registry has changed since `registry` was read: decide again by the new one."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,10 @@ def accept(registry: Directory, sender: Entry, envelope: Envelope, payload: byte
     """Stores the message and its delivery, then wakes a pump. `registry` is what holds for this request.
 
     A recipient that cannot be is a dead letter at once, and its sender is told. Raises SenderSuspended,
-    SenderMismatch, PayloadTooLarge, MessageIdTaken.
+    SenderMismatch, PayloadTooLarge, MessageIdTaken, Outdated.
     """
     authorise(sender, envelope.sent_by)
-    return _store(sender, envelope, payload, route(registry, sender, envelope.send_to))
+    return _store(registry, sender, envelope, payload, route(registry, sender, envelope.send_to))
 
 
 def accept_for_room(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
@@ -78,7 +83,7 @@ def accept_for_room(registry: Directory, sender: Entry, envelope: Envelope, payl
     Raises NotFound too, where the sender is in no such room.
     """
     authorise(sender, envelope.sent_by)
-    return _store(sender, envelope, payload, room_named(registry, sender, envelope.send_to))
+    return _store(registry, sender, envelope, payload, room_named(registry, sender, envelope.send_to))
 
 
 def room_named(registry: Directory, sender: Entry, name: str) -> RoomRoute:
@@ -89,38 +94,43 @@ def room_named(registry: Directory, sender: Entry, name: str) -> RoomRoute:
     return found
 
 
-def _store(sender: Entry, envelope: Envelope, payload: bytes, found: Found) -> Accepted:
-    message = draft(sender, envelope, payload, found)
-    if not _insert(message, found):
-        return repeat(Message.objects.get(sender=sender.id, message_id=envelope.message_id), message)
+def _store(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes, found: Found) -> Accepted:
+    message = values(sender, envelope, payload, found)
+    if not _insert(registry, message, found):
+        first = Message.objects.get(sender=sender.id, message_id=envelope.message_id)
+        return repeat(first, message["digest"], message["is_to_room"])
     metrics.ACCEPTED.inc()
-    return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
+    return Accepted(envelope.written_id, message["accepted_at"], message["expires_at"], is_repeat=False)
 
 
-def draft(sender: Entry, envelope: Envelope, payload: bytes, found: Found) -> Message:
-    """The message as it is to be stored, accepted now. Raises PayloadTooLarge."""
+def values(sender: Entry, envelope: Envelope, payload: bytes, found: Found) -> dict[str, Any]:
+    """The message as it is to be stored, accepted now: by column, since an instance costs more than all the rest.
+
+    Raises PayloadTooLarge.
+    """
     policy = None if isinstance(found, DeadEnd) else found.policy
     if policy is not None and len(payload) > policy.payload_limit:
         raise PayloadTooLarge(f"The payload has {len(payload)} bytes; the room allows {policy.payload_limit}.")
     now = timezone.now()
-    return Message(
-        sender_id=sender.id,
-        message_id=envelope.message_id,
-        written_id=envelope.written_id,
-        written_ref=envelope.written_ref,
-        sent_by=envelope.sent_by,
-        send_to=envelope.send_to,
-        is_to_room=isinstance(found, RoomRoute),
-        model_type=envelope.model_type,
-        conversation=envelope.conversation,
-        content_type=envelope.content_type,
-        room_id=policy.room_id if policy else None,
-        payload=payload,
-        payload_size=len(payload),
-        digest=envelope.digest(payload),
-        accepted_at=now,
-        expires_at=now + time_to_live(policy, envelope),
-    )
+    return {
+        "sender_id": sender.id,
+        "message_id": envelope.message_id,
+        "written_id": envelope.written_id,
+        "written_ref": envelope.written_ref,
+        "sent_by": envelope.sent_by,
+        "send_to": envelope.send_to,
+        "model_type": envelope.model_type,
+        "conversation": envelope.conversation,
+        "content_type": envelope.content_type,
+        "is_to_room": isinstance(found, RoomRoute),
+        "room_id": policy.room_id if policy else None,
+        "payload": payload,
+        "payload_deleted_at": None,
+        "payload_size": len(payload),
+        "digest": envelope.digest(payload),
+        "accepted_at": now,
+        "expires_at": now + time_to_live(policy, envelope),
+    }
 
 
 def time_to_live(policy: Policy | None, envelope: Envelope) -> timedelta:
@@ -129,20 +139,23 @@ def time_to_live(policy: Policy | None, envelope: Envelope) -> timedelta:
     return timedelta(seconds=min(most, envelope.time_to_live or most))
 
 
-def _insert(message: Message, found: Found) -> bool:
-    """Stores the message with its deliveries; False where the sender has used its id before."""
+def _insert(registry: Directory, message: dict[str, Any], found: Found) -> bool:
+    """Stores the message with its deliveries; False where the sender has used its id before. Raises Outdated."""
     if isinstance(found, Route):
-        delivery = _delivery(message, found.recipient.id, found.recipient.name)
-        is_new = insert.message_and_delivery(message, delivery)
-        if is_new:
+        row = insert.Row(message, found.recipient.id, found.recipient.name, registry.version)
+        stored = insert.store(row)
+        if stored is insert.Stored.OUTDATED:
+            raise Outdated
+        if stored is insert.Stored.NEW:
             transaction.on_commit(wake.pump)
-        return is_new
+        return stored is insert.Stored.NEW
+    if registry.version != directory.registry_version():
+        raise Outdated
     try:
         with transaction.atomic():
-            message.save(force_insert=True)
-            _store_deliveries(message, found)
+            _store_deliveries(Message.objects.create(**message), found)
     except IntegrityError:
-        if not Message.objects.filter(sender=message.sender_id, message_id=message.message_id).exists():
+        if not Message.objects.filter(sender=message["sender_id"], message_id=message["message_id"]).exists():
             raise  # it was not about the id
         return False
     return True
@@ -183,9 +196,9 @@ def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -
     )
 
 
-def repeat(first: Message, again: Message) -> Accepted:
+def repeat(first: Message, digest: str, is_to_room: bool) -> Accepted:
     """The first answer again. Raises MessageIdTaken where the id was used for something else."""
-    if (first.digest, first.is_to_room) != (again.digest, again.is_to_room):
+    if (first.digest, first.is_to_room) != (digest, is_to_room):
         raise MessageIdTaken(
             f"{first.written_id} was accepted at {first.accepted_at.isoformat()} with other content; "
             "use a new id for a new message."

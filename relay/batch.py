@@ -71,7 +71,7 @@ def _draft(registry: Directory, sender: Entry, record: Record) -> Draft | Domain
         found = (
             accept.room_named(registry, sender, written.send_to) if room else route(registry, sender, written.send_to)
         )
-        return Draft(accept.draft(sender, written, record.payload, found), found)
+        return Draft(Message(**accept.values(sender, written, record.payload, found)), found)
     except DomainError as error:
         return error
 
@@ -134,7 +134,7 @@ def _outcome(known: dict[UUID, Message], message: Message) -> Accepted | DomainE
     if first is message:
         return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
     try:
-        return accept.repeat(first, message)
+        return accept.repeat(first, message.digest, message.is_to_room)
     except accept.MessageIdTaken as error:
         return error
 

@@ -96,3 +96,12 @@ def read_whole(environ: dict[str, Any], limit: int) -> bytes:
     if len(found) < length:
         raise BodyCutShort(f"Content-Length says {length} bytes, but only {len(found)} arrived.")
     return found
+
+
+def read_once(environ: dict[str, Any], limit: int) -> bytes:
+    """As read_whole, for who may come back to the same request."""
+    if "dmr.body" not in environ:
+        environ["dmr.body"] = read_whole(environ, limit)
+    check_length(environ, limit)
+    found: bytes = environ["dmr.body"]
+    return found

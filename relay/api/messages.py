@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +17,7 @@ from rest_framework.response import Response
 from dmr_project.lib import body
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import DomainError, NotFound
-from participants import names
+from participants import directory, names
 from participants.authentication import (
     ApiKeyAuthentication,
     IsParticipant,
@@ -42,6 +44,16 @@ def moment(at: datetime | None) -> str | None:
     return at.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
 
 
+MOST_LOOKS = 5  # at a registry that changes between being read and storing by it
+
+
+class RegistryBusy(DomainError):
+    status = 503
+    code = "registry-busy"
+    title = "The registry keeps changing"
+    headers = {"Retry-After": "1"}
+
+
 class RelayEndpoint(APIEndpoint):
     authentication_classes: tuple[type[ApiKeyAuthentication], ...] = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
@@ -66,13 +78,44 @@ class SendingEndpoint(RelayEndpoint):
     authentication_classes: tuple[type[ApiKeyAuthentication], ...] = (SourceNetworkAuthentication,)
     accept = staticmethod(accept.accept)
 
+    _is_first_look = False
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        """By the registry as this process last saw it; where nothing is stored by that one, as it is now.
+
+        Storing checks that the registry is still the same, so the usual case needs no query to ask for it.
+        """
+        seen = directory.last_seen()
+        if seen is not None:
+            self._is_first_look = True
+            request.directory = seen  # type: ignore[attr-defined]
+            with contextlib.suppress(accept.Outdated):
+                return self._dispatch(request, *args, **kwargs)
+        self._is_first_look = False
+        for _ in range(MOST_LOOKS):
+            request.directory = None  # type: ignore[attr-defined]  # read in the dispatch, which answers its errors
+            with contextlib.suppress(accept.Outdated):
+                return self._dispatch(request, *args, **kwargs)
+        return self.handle_exception(RegistryBusy("The registry keeps changing just now. Send the same again."))
+
+    def _dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        response: Response = super().dispatch(request, *args, **kwargs)
+        return response
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, accept.Outdated):
+            raise exc
+        if self._is_first_look:
+            raise accept.Outdated from exc
+        return super().handle_exception(exc)
+
     def take(self, request: Request, given: Mapping[str, str]) -> Response:
         """202 once the message is stored. A repeat gets the first answer again."""
         environ, sender = request._request.META, caller(request)
         headers = envelope.read(environ, given)
         accept.authorise(sender, headers.sent_by)
         registry = known(request)
-        payload = body.read_whole(environ, registry.payload_limit(sender))
+        payload = body.read_once(environ, registry.payload_limit(sender))
         accepted = self.accept(registry, sender, headers, payload)
         return Response(
             {
