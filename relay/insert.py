@@ -131,7 +131,7 @@ def _reconnecting(work: Callable[[], Result]) -> Result:
     if connection.in_atomic_block:
         return work()
     # Django would ask the server with a query of its own, each time, whether the connection still stands.
-    connection.health_check_done = True
+    connection.health_check_done = True  # type: ignore[attr-defined]
     try:
         return work()
     except (OperationalError, InterfaceError):

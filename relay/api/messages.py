@@ -99,7 +99,7 @@ class SendingEndpoint(RelayEndpoint):
         return self.handle_exception(RegistryBusy("The registry keeps changing just now. Send the same again."))
 
     def _dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
-        response: Response = super().dispatch(request, *args, **kwargs)
+        response: Response = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
         return response
 
     def handle_exception(self, exc: Exception) -> Response:
