@@ -101,9 +101,12 @@ else:
     DATABASES["default"] = dj_database_url.parse(_database_url, conn_max_age=600, conn_health_checks=True)
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
     DATABASES["default"]["OPTIONS"].setdefault("server_side_binding", True)
-    # Statements that repeat are parsed and planned once a connection. Behind a pooler that hands a connection from
-    # one client to the next in each transaction: ?prepare_threshold=0 in DATABASE_URL; see docs/settings.md.
-    DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 5)
+    # Statements that repeat are parsed and planned once a connection. A pooler that hands a connection from one
+    # client to the next in each transaction can't have that: prepare_threshold=none; see docs/settings.md.
+    _options = DATABASES["default"]["OPTIONS"]
+    _options.setdefault("prepare_threshold", 5)
+    if _options["prepare_threshold"] == "none":
+        _options["prepare_threshold"] = None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- broker and cache --
