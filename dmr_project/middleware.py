@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 
+from dmr_project.lib import origin
 from dmr_project.lib.api import DATABASE_AWAY, problem_response, unavailable
 from dmr_project.lib.errors import DomainError, InvalidInput
 from dmr_project.lib.network import client_address, is_within, parse_address
@@ -29,7 +30,10 @@ class VersionHeader:
 
 
 class ProxyAddress:
-    """Believes X-Forwarded-For and X-Forwarded-Proto of DMR_TRUSTED_PROXIES, and of nobody else."""
+    """Believes X-Forwarded-For and X-Forwarded-Proto of DMR_TRUSTED_PROXIES, and of nobody else.
+
+    The address thus found is the origin of whatever the request does, for the audit log.
+    """
 
     def __init__(self, respond: Respond) -> None:
         self.respond = respond
@@ -42,7 +46,8 @@ class ProxyAddress:
                 request.META["REMOTE_ADDR"] = client_address(request.META, trusted)
                 if request.META.get("HTTP_X_FORWARDED_PROTO", "").strip().lower() == "https":
                     request.META["wsgi.url_scheme"] = request.environ["wsgi.url_scheme"] = "https"  # type: ignore[attr-defined]
-        return self.respond(request)
+        with origin.of(request.META.get("REMOTE_ADDR", "")):
+            return self.respond(request)
 
 
 class Problems:

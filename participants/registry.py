@@ -46,7 +46,7 @@ def check(row: Institution | Participant | Room) -> None:
 def add(row: Row, *, actor: str) -> Row:
     """Saves a new institution or room. Raises InvalidInput, NameTaken."""
     check(row)
-    with transaction.atomic():
+    with history.atomic():
         _insert(row)
         history.record("add", row, actor, after=history.facts(row))
     return row
@@ -58,7 +58,7 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
     `key` is one that staff chose, of 12 to 50 printable ASCII characters. Raises InvalidInput, NameTaken.
     """
     check(participant)
-    with transaction.atomic():
+    with history.atomic():
         _hold(participant.institution)
         _insert(participant)
         national, _ = Room.objects.get_or_create(
@@ -73,7 +73,7 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
 def update(row: Row, *, actor: str, reason: str = "") -> Row:
     """Saves a changed institution, participant or room. Raises InvalidInput, NameTaken, Forbidden."""
     check(row)
-    with transaction.atomic():
+    with history.atomic():
         model: Any = type(row)
         stored = model.objects.select_for_update().get(pk=row.pk)
         if getattr(stored, "deleted_at", None) is not None:
@@ -100,7 +100,7 @@ def change_participant(participant: Participant, *, actor: str, key: str | None 
 
     Raises InvalidInput, NameTaken, Forbidden, Conflict.
     """
-    with transaction.atomic():
+    with history.atomic():
         update(participant, actor=actor)
         if key is not None and not participant.keys.valid().filter(digest=keys.digest(key)).exists():
             issue_key(participant, actor=actor, key=key)
@@ -119,7 +119,7 @@ def set_success_statuses(participants: Iterable[Participant], statuses: str, *, 
 
 def _set_on_each(participants: Iterable[Participant], field: str, value: str, *, actor: str, reason: str = "") -> int:
     changed = 0
-    with transaction.atomic():
+    with history.atomic():
         ids = [participant.pk for participant in participants]
         for stored in Participant.objects.present().select_for_update().filter(pk__in=ids).exclude(name=names.RELAY):
             if getattr(stored, field) == value:
@@ -136,18 +136,18 @@ def set_own_status(participant_id: int, status: str) -> Participant:
     """What a participant says of itself: Active or Disabled. Raises InvalidInput, SuspendedByStaff."""
     if status not in (Participant.Status.ACTIVE, Participant.Status.DISABLED):
         raise InvalidInput(f'The state must be "Active" or "Disabled", not {status[:100]!r}.')
-    with transaction.atomic():
+    with history.atomic():
         stored = Participant.objects.present().select_for_update().get(pk=participant_id)
         if stored.status == Participant.Status.SUSPENDED:
             raise SuspendedByStaff("Staff have suspended this participant; only they can lift it.")
-        set_status([stored], status, actor=f"participant {stored.name}")
+        set_status([stored], status, actor=history.participant(stored.name))
         stored.refresh_from_db()
     return stored
 
 
 def remove_participant(participant: Participant, *, actor: str) -> None:
     """Deletes it: its name is free, its keys are void, what is addressed to it becomes a dead letter."""
-    with transaction.atomic():
+    with history.atomic():
         stored = Participant.objects.select_for_update().get(pk=participant.pk)
         if stored.is_relay:
             raise Forbidden(f"{names.RELAY} is this relay's own entry.")
@@ -165,7 +165,7 @@ def remove_participant(participant: Participant, *, actor: str) -> None:
 
 def remove_institution(institution: Institution, *, actor: str) -> None:
     """Deletes it. Raises StillInUse while it has participants."""
-    with transaction.atomic():
+    with history.atomic():
         stored = Institution.objects.select_for_update().get(pk=institution.pk)
         dependants = stored.participants.present().count()
         if dependants:
@@ -196,7 +196,7 @@ def issue_key(
         detail = f"must have {KEY_LENGTHS[0]} to {KEY_LENGTHS[1]} printable ASCII characters, no space at either end"
         raise InvalidInput(f"apiKey {detail}", errors=[{"field": "apiKey", "detail": detail}])
     clear = keys.generate() if key is None else key
-    with transaction.atomic():
+    with history.atomic():
         row = ApiKey(
             participant=participant,
             digest=keys.digest(clear),
@@ -221,7 +221,7 @@ def _may_be_chosen(key: str) -> bool:
 
 def revoke_key(key: ApiKey, *, actor: str) -> bool:
     """Makes the key void at once. False where it was already."""
-    with transaction.atomic():
+    with history.atomic():
         now = timezone.now()
         if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now):
             return False
@@ -233,7 +233,7 @@ def revoke_key(key: ApiKey, *, actor: str) -> bool:
 
 def ensure_own_entries() -> None:
     """The room `national` and our own entry `dmr-relay`, whose endpoint follows DMR_PUBLIC_URL."""
-    with transaction.atomic():
+    with history.atomic():
         Room.objects.get_or_create(name=names.NATIONAL, defaults={"description": "Everybody, from registration on."})
         host = directory.relay_host()
         found = Participant.objects.present().filter(name=names.RELAY).first()

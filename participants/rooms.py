@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from django.db import transaction
-
 from dmr_project.lib.errors import Forbidden
 from participants import history, names
 from participants.models import Membership, Participant, Room
@@ -11,7 +9,7 @@ from participants.models import Membership, Participant, Room
 
 def join(room: Room, participant: Participant, *, actor: str) -> bool:
     """Lets it in. False where it was in already."""
-    with transaction.atomic():
+    with history.atomic():
         membership, is_new = Membership.objects.get_or_create(room=room, participant=participant)
         if is_new:
             history.record("join", membership, actor, after=_said(membership))
@@ -20,7 +18,7 @@ def join(room: Room, participant: Participant, *, actor: str) -> bool:
 
 def leave(room: Room, participant: Participant, *, actor: str) -> bool:
     """Takes it out. False where it was not in."""
-    with transaction.atomic():
+    with history.atomic():
         membership = Membership.objects.filter(room=room, participant=participant).first()
         if membership is None:
             return False
@@ -33,7 +31,7 @@ def close(room: Room, *, actor: str) -> None:
     """Deletes it; who shares no other room may no longer speak. Raises Forbidden for `national`."""
     if room.name == names.NATIONAL:
         raise Forbidden("Everybody joins national on registration; it cannot be deleted.")
-    with transaction.atomic():
+    with history.atomic():
         history.record("delete", room, actor, before=history.facts(room))
         room.delete()
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
@@ -56,6 +57,25 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
 
         name = str(DATA_DIR / "test.sqlite3")
         database.setdefault("TEST", {})["NAME"] = connections["default"].settings_dict["TEST"]["NAME"] = name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_log_can_be_emptied() -> Iterator[None]:
+    """What empties all tables after a test with real transactions may empty the append-only ones."""
+    from django.db import connection
+
+    from participants import append_only
+
+    operations: Any = type(connection.ops)
+    flush = operations.execute_sql_flush
+
+    def lifted(self: Any, statements: list[str]) -> None:
+        with append_only.lifted(self.connection):
+            flush(self, statements)
+
+    operations.execute_sql_flush = lifted
+    yield
+    operations.execute_sql_flush = flush
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,7 @@ def import_manifest(content: bytes, signed: Iterable[Mapping[str, Any]], user: U
     """
     parsed = manifest.parse(content)
     actor = user.get_username()
-    with transaction.atomic():
+    with history.atomic():
         release = _same(parsed) or _insert(parsed, user)
         if release.state not in (State.DRAFT, State.APPROVED):
             raise WrongState(f"{release} is {release.state}: no more signatures are taken.")
@@ -70,7 +70,7 @@ def import_manifest(content: bytes, signed: Iterable[Mapping[str, Any]], user: U
 
 def approve(release: Release, user: User) -> None:
     """By somebody else than its author. Raises OwnWork, WrongState."""
-    with transaction.atomic():
+    with history.atomic():
         stored = _locked(release)
         if stored.author_id == user.pk:
             raise OwnWork(f"{stored} was written by {user.get_username()}: somebody else must approve it.")
@@ -79,7 +79,7 @@ def approve(release: Release, user: User) -> None:
 
 def publish(release: Release, user: User) -> None:
     """From now on it may be rolled out, and nothing of it changes. Raises WrongState, NotEnoughSignatures."""
-    with transaction.atomic():
+    with history.atomic():
         stored = _locked(release)
         if stored.state != State.APPROVED:
             raise _wrong(stored, "published", "approved")
@@ -95,7 +95,7 @@ def publish(release: Release, user: User) -> None:
 
 def withdraw(release: Release, user: User, reason: str = "") -> None:
     """No Instance gets it from now on; its rollout is aborted. Raises WrongState."""
-    with transaction.atomic():
+    with history.atomic():
         stored = _locked(release)
         rollouts.abort_all(stored, actor=user.get_username(), reason=f"{stored} was withdrawn")
         states = (State.DRAFT, State.APPROVED, State.PUBLISHED)

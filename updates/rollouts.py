@@ -95,7 +95,7 @@ def start(release: Release, plan: Plan, user: User) -> Rollout:
     """
     plan.check()
     now = timezone.now()
-    with transaction.atomic():
+    with history.atomic():
         release = Release.objects.select_for_update(of=("self",)).get(pk=release.pk)
         if not release.is_published:
             raise RolloutConflict(f"{release} is {release.state}; only what is published can be rolled out.")
@@ -151,7 +151,7 @@ def pause(rollout: Rollout, *, actor: str, reason: str = "") -> int:
 
     Raises RolloutConflict where it does not run.
     """
-    with transaction.atomic():
+    with history.atomic():
         stored = locked(rollout)
         if stored.state != State.RUNNING:
             raise RolloutConflict(f"The rollout of {stored.release} is {stored.state}: it cannot be paused.")
@@ -172,7 +172,7 @@ def resume(rollout: Rollout, *, actor: str, reason: str = "") -> int:
 
     Raises RolloutConflict, NotEnoughSignatures.
     """
-    with transaction.atomic():
+    with history.atomic():
         stored = locked(rollout)
         if stored.state != State.PAUSED:
             raise RolloutConflict(f"The rollout of {stored.release} is {stored.state}: it cannot be resumed.")
@@ -199,7 +199,7 @@ def abort(rollout: Rollout, *, actor: str, reason: str = "") -> int:
 
     Raises RolloutConflict where it has ended.
     """
-    with transaction.atomic():
+    with history.atomic():
         stored = locked(rollout)
         if stored.state not in (State.RUNNING, State.PAUSED):
             raise RolloutConflict(f"The rollout of {stored.release} is {stored.state} already.")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from django.db import transaction
 from django.db.models import Count, Q
 from django.utils import timezone
 
@@ -42,7 +41,7 @@ def tick() -> None:
 
 
 def _tick_one(pk: int) -> None:
-    with transaction.atomic():
+    with history.atomic():
         rollout = Rollout.objects.select_related("release").select_for_update(of=("self",)).get(pk=pk)
         now = timezone.now()
         departed = rollout.targets.departed()

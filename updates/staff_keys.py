@@ -50,7 +50,7 @@ def add(text: str, person: User, *, actor: str) -> StaffKey:
     """Registers `person`'s public key. One key belongs to one person for ever. Raises BadKey, KeyTaken."""
     raw = parse(text)
     key = StaffKey(person=person, key_id=key_id(raw), public_key=base64.b64encode(raw).decode("ascii"))
-    with transaction.atomic():
+    with history.atomic():
         try:
             with transaction.atomic():
                 key.save(force_insert=True)
@@ -67,7 +67,7 @@ def withdraw(key: StaffKey, *, actor: str, reason: str = "") -> bool:
 
     Rollouts of a release that thereby falls below the threshold pause.
     """
-    with transaction.atomic():
+    with history.atomic():
         now = timezone.now()
         if not StaffKey.objects.filter(pk=key.pk, withdrawn_at=None).update(withdrawn_at=now):
             return False

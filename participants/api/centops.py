@@ -17,11 +17,11 @@ from rest_framework.response import Response
 
 from dmr_project.lib.api import APIEndpoint, json_object
 from dmr_project.lib.errors import InvalidInput, NotFound
-from participants import directory, registry
+from participants import directory, history, registry
 from participants.authentication import ApiKeyAuthentication, IsParticipant, IsStaffKey, caller
 from participants.models import Institution, Participant
 
-STAFF = "staff key"
+STAFF = history.STAFF_KEY
 _types = {choice.value.lower(): choice.value for choice in Participant.Type}
 _listed: dict[tuple[int, tuple[str, ...]], bytes] = {}
 

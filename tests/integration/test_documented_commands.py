@@ -54,7 +54,9 @@ def test_a_documented_command_does_what_it_says(
         assert os.access(ROOT / program, os.X_OK)
         assert (ROOT / RUN_ELSEWHERE[program]).is_dir()
         return
-    environment: dict[str, Any] = {**product.full_environment, "DMR_DATA_DIR": str(tmp_path)}
+    environment: dict[str, Any] = {**product.full_environment}
+    if " audit " not in command:  # which asks the database of a running product
+        environment["DMR_DATA_DIR"] = str(tmp_path)
     if program == "curl":
         assert shutil.which("curl"), "curl is missing; install the Debian package curl"
         command, environment = for_the_network(command, product)

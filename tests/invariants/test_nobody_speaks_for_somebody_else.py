@@ -107,7 +107,8 @@ def test_invariant_9_every_change_leaves_who_when_what(client: Client, staff_key
         assert RegistryVersion.objects.get().number > version, name
         change = Change.objects.first()
         assert change is not None
-        assert change.actor == ("participant bot-renamed" if name == "own state" else "boris"), name
+        who = ("bot-renamed", "participant") if name == "own state" else ("boris", "person")
+        assert (change.actor, change.actor_kind) == who, name
         assert change.subject, name
         assert change.at, name
         assert change.before or change.after, name

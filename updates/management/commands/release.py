@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from participants.management.commands._asking import content, person, refusals
 from updates import manifest, releases
-from updates.management.commands._asking import content, person, refusals
 from updates.models import Release
 
 DONE = {"approve": "approved", "publish": "published", "withdraw": "withdrawn"}

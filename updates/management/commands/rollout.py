@@ -8,12 +8,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from participants import history
+from participants.management.commands._asking import person, refusals
 from participants.models import Institution, Participant
 from updates import progress, releases, rollouts
-from updates.management.commands._asking import person, refusals
 from updates.models import Rollout
 
-NOBODY = "command line"
 MOST_LISTED = 200
 
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
             action.add_argument("--user", default="", metavar="NAME", help="who does it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        actor = person(options["user"]).get_username() if options["user"] else NOBODY
+        actor = person(options["user"]).get_username() if options["user"] else history.COMMAND_LINE
         with refusals():
             if options["action"] == "start":
                 self._start(options)

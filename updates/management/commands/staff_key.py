@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from participants.management.commands._asking import content, person, refusals
 from updates import staff_keys
-from updates.management.commands._asking import content, person, refusals
 from updates.models import StaffKey
 
 

@@ -204,27 +204,3 @@ class RegistryVersion(models.Model):
 
     def __str__(self) -> str:
         return str(self.number)
-
-
-class Change(models.Model):
-    """Who changed what, when: written in the transaction of the change itself."""
-
-    at = models.DateTimeField(auto_now_add=True, db_index=True)  # read by the admin's list, newest first
-    actor = models.CharField(max_length=150, help_text="A person, a key, or the system.")
-    action = models.CharField(max_length=50)
-    kind = models.CharField(max_length=50)
-    subject = models.CharField(max_length=100)
-    subject_id = models.CharField(max_length=40)
-    before = models.JSONField(default=dict)
-    after = models.JSONField(default=dict)
-    reason = models.CharField(max_length=500, blank=True)
-
-    class Meta:
-        ordering = ("-id",)
-        indexes = (
-            # The history of one object.
-            models.Index(fields=("kind", "subject_id"), name="change_of_object"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.subject} by {self.actor}"

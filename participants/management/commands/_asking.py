@@ -1,4 +1,4 @@
-"""What the commands of updates share: who asks, which files, and refusals in one line."""
+"""What our commands share: who asks, which files, and refusals in one line."""
 
 from __future__ import annotations
 

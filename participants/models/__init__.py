@@ -1,0 +1,34 @@
+"""The registry's rows, and the audit log of what was done with them."""
+
+from participants.models.audit import ActorKind, Archive, ChainHead, Change
+from participants.models.registry import (
+    DAY,
+    DEFAULT_PAYLOAD_LIMIT,
+    DEFAULT_RETENTION,
+    DEFAULT_TIME_TO_LIVE,
+    MEBIBYTE,
+    ApiKey,
+    Institution,
+    Membership,
+    Participant,
+    RegistryVersion,
+    Room,
+)
+
+__all__ = [
+    "DAY",
+    "DEFAULT_PAYLOAD_LIMIT",
+    "DEFAULT_RETENTION",
+    "DEFAULT_TIME_TO_LIVE",
+    "MEBIBYTE",
+    "ActorKind",
+    "ApiKey",
+    "Archive",
+    "ChainHead",
+    "Change",
+    "Institution",
+    "Membership",
+    "Participant",
+    "RegistryVersion",
+    "Room",
+]
