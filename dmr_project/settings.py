@@ -66,6 +66,12 @@ ADMIN_USER = env.text("DMR_ADMIN_USER", "admin")
 ADMIN_PASSWORD = env.text("DMR_ADMIN_PASSWORD")
 ADMIN_API_KEY = env.text("DMR_ADMIN_API_KEY")
 
+# -- limits of each sender, unless it has its own --
+BURST_SECONDS = 10  # of its rate, that a sender may use at once
+MESSAGES_PER_SECOND = env.number("DMR_MESSAGES_PER_SECOND", 500, 0, 1_000_000)
+MESSAGES_BURST = env.number("DMR_MESSAGES_BURST", BURST_SECONDS * MESSAGES_PER_SECOND, 1, 10_000_000)
+STORED_BYTES_PER_PARTICIPANT = env.number("DMR_STORED_BYTES_PER_PARTICIPANT", 10 * 1024**3, 0, 1024**5)
+
 # -- outbound --
 ALLOW_PRIVATE_ENDPOINTS = env.flag("DMR_ALLOW_PRIVATE_ENDPOINTS", default=not IS_PRODUCTION)
 
@@ -174,6 +180,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "relay.forget",
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
+    "recount": {
+        "task": "relay.recount",
+        "schedule": 60.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 60},
     },
     "sweep": {
         "task": "relay.sweep",

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -22,6 +23,7 @@ from observability import metrics
 from observability.models import Alert, AlertChange, StateChange, VitalSigns, Watch
 from observability.states import Health, State
 from participants.models import Participant
+from relay.models import StoredBytes
 from updates.models import Target
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ UNWATCHED = timedelta(seconds=20)  # beat runs us every 5 s
 # An agent that cannot reach us doubles its pauses, up to 5 minutes: it is back within about as long as we were away.
 COME_BACK = timedelta(minutes=6)
 CLOCK_TOLERANCE = timedelta(minutes=1)
+NEARLY_FULL = 90  # percent of a quota
 
 Kind, Level, Step = Alert.Kind, Alert.Level, AlertChange.Step
 NOT_WATCHED = "not watched: {status}"
@@ -139,6 +142,9 @@ def _wanted(now: datetime, is_open: Mapping[Key, Alert]) -> dict[Key, Wanted]:
             found[signs.pk, Kind.HEALTH] = Wanted(level, signs.told_at, _unwell(signs))
         elif stays is not None:
             found[signs.pk, Kind.HEALTH] = Wanted(Level(stays.level), stays.since, stays.message)
+    for stored in StoredBytes.objects.watched().filled(NEARLY_FULL).select_related("participant__institution"):
+        known = is_open.get((stored.pk, Kind.QUOTA))
+        found[stored.pk, Kind.QUOTA] = _full(stored, known.since if known else now)
     return found
 
 
@@ -205,8 +211,24 @@ def _unwell(signs: VitalSigns) -> str:
     return f"{signs.participant} of {signs.participant.institution} is {signs.health}, says its agent{version}."
 
 
+def _full(stored: Any, since: datetime) -> Wanted:
+    """Of a row with its quota."""
+    is_reached = stored.size >= stored.quota
+    what = "has reached its quota, and may not send" if is_reached else f"has used {NEARLY_FULL} % of its quota"
+    who = f"{stored.participant} of {stored.participant.institution}"
+    message = f"{who} {what}: {stored.size} of {stored.quota} bytes of payload are stored."
+    return Wanted(Level.CRITICAL if is_reached else Level.WARNING, since, message)
+
+
+_RECOVERIES = {
+    Kind.SILENCE.value: "is heard of again",
+    Kind.HEALTH.value: "is ok again, says its agent",
+    Kind.QUOTA.value: "has room in its quota again",
+}
+
+
 def _recovery(alert: Alert) -> str:
-    what = "is heard of again" if alert.kind == Kind.SILENCE else "is ok again, says its agent"
+    what = _RECOVERIES[alert.kind]
     return f"{alert.participant} {what}. It began {_clock(alert.since)}."
 
 

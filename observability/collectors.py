@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import DatabaseError, connection
-from django.db.models import Count
+from django.db.models import Count, Sum
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -24,6 +24,7 @@ from dmr_project.lib.log import event
 from observability.models import Alert, Instance
 from observability.states import State
 from participants.models import Participant
+from relay.models import StoredBytes
 from updates.models import Release, Rollout
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Fleet(Collector):
         yield alerts()
         yield backlog()
         yield oldest_due(now)
+        yield stored_payloads()
 
 
 def participants() -> GaugeMetricFamily:
@@ -148,6 +150,11 @@ def oldest_due(now: datetime) -> GaugeMetricFamily:
         "For how long the oldest due delivery waits; those held do not count.",
         value=seconds,
     )
+
+
+def stored_payloads() -> GaugeMetricFamily:
+    total = StoredBytes.objects.aggregate(total=Sum("size"))["total"] or 0
+    return GaugeMetricFamily("dmr_stored_payload_bytes", "Payload stored, by all senders.", value=max(0, total))
 
 
 _registry = CollectorRegistry()

@@ -131,10 +131,11 @@ class Alert(models.Model):
     class Kind(models.TextChoices):
         SILENCE = "silence", "Not heard of"
         HEALTH = "health", "Unwell, says its agent"
+        QUOTA = "quota", "Stores too much"
 
     class Level(models.TextChoices):
-        WARNING = "warning", "Warning"  # late; degraded
-        CRITICAL = "critical", "Critical"  # silent; down
+        WARNING = "warning", "Warning"  # late; degraded; quota nearly reached
+        CRITICAL = "critical", "Critical"  # silent; down; quota reached
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     level = models.CharField(max_length=10, choices=Level.choices)

@@ -27,6 +27,11 @@ admin.site.site_header = "DMR · Distributed Message Rooms"
 admin.site.site_title = "DMR"
 admin.site.index_title = "Bürokratt's network"
 
+PARTICIPANT_FIELDS = (
+    "institution", "name", "type", "host", "status", "success_statuses", "source_networks",
+    "messages_per_second", "messages_burst", "stored_bytes_limit",
+)  # fmt: skip
+
 _COLOURS = {"Active": "#2b7a3d", "Suspended": "#b3261e", "Disabled": "#8a5a00", "Deleted": "#666"}
 
 
@@ -82,7 +87,7 @@ class Presets(forms.TextInput):
 class ParticipantForm(NamedForm):
     class Meta:
         model = Participant
-        fields = ("institution", "name", "type", "host", "status", "success_statuses", "source_networks")
+        fields = PARTICIPANT_FIELDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -208,8 +213,7 @@ class ParticipantAdmin(SavesMemberships):
         return Participant.objects.present()
 
     def get_fields(self, request: HttpRequest, obj: Participant | None = None) -> tuple[str, ...]:
-        fields = ("institution", "name", "type", "host", "status", "success_statuses", "source_networks")
-        return (*fields, "public_id", "created_at") if obj else fields
+        return (*PARTICIPANT_FIELDS, "public_id", "created_at") if obj else PARTICIPANT_FIELDS
 
     def get_inlines(self, request: HttpRequest, obj: Participant | None) -> tuple[Any, ...]:
         return self.inlines if obj else ()

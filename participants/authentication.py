@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from dmr_project.lib.network import is_within, parse_address
 from participants import directory, keys, metrics
 from participants.directory import Credential, Directory, Entry
+from participants.guesses import guesses
 
 
 class StaffKey:
@@ -44,7 +45,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise NotAuthenticated("Send your key in the header X-Api-Key.")
         if keys.is_staff_key(key):
             return StaffKey(), None
-        credential = known(request).credential(key)
+        credential = valid(key, known(request), request._request.META)
         if credential is None:
             raise AuthenticationFailed("The key in X-Api-Key is not known, has expired, or was revoked.")
         keys.note_use(credential.key_id)
@@ -52,6 +53,19 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'ApiKey realm="DMR"'
+
+
+def valid(key: str, registry: Directory, environ: dict[str, Any]) -> Credential | None:
+    """Whose key this is, None where it is nobody's. Raises TooManyBadKeys, before it is looked up."""
+    digest, address = keys.digest(key), environ.get("REMOTE_ADDR", "")
+    guesses.check(address, digest)
+    found = registry.credential(key)
+    if found is not None:
+        guesses.note_good(digest)
+    elif not environ.get("dmr.bad_key"):  # the same request may be looked at again
+        environ["dmr.bad_key"] = True
+        guesses.note_bad(address)
+    return found
 
 
 def caller(request: Request) -> Entry:

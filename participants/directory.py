@@ -33,6 +33,10 @@ class Entry:
     type: str
     status: str
     source_networks: str = ""  # from which it is believed without a key
+    # Its own limits; None where those of all hold, 0 where there is none. See relay.limits.
+    messages_per_second: int | None = None
+    messages_burst: int | None = None
+    stored_bytes_limit: int | None = None
 
     # DRF asks its users this.
     is_authenticated = True
@@ -186,7 +190,17 @@ def _policy(room: Room) -> Policy:
 
 
 def _entry(row: Participant) -> Entry:
-    return Entry(row.pk, str(row.public_id), row.name, row.type, row.status, row.source_networks)
+    return Entry(
+        row.pk,
+        str(row.public_id),
+        row.name,
+        row.type,
+        row.status,
+        row.source_networks,
+        row.messages_per_second,
+        row.messages_burst,
+        row.stored_bytes_limit,
+    )
 
 
 _current = Directory(version=-1)

@@ -14,7 +14,7 @@ from dmr_project.lib.errors import Conflict, Forbidden, NotFound
 from participants import directory, names
 from participants.directory import Directory, Entry, Policy
 from participants.models import DEFAULT_TIME_TO_LIVE
-from relay import error_messages, insert, metrics, retention
+from relay import error_messages, insert, metrics, retention, stored_bytes
 from relay.delivery import wake
 from relay.envelope import Envelope
 from relay.models import Delivery, Message, State
@@ -100,6 +100,7 @@ def _store(registry: Directory, sender: Entry, envelope: Envelope, payload: byte
         first = Message.objects.get(sender=sender.id, message_id=envelope.message_id)
         return repeat(first, message["digest"], message["is_to_room"])
     metrics.ACCEPTED.inc()
+    stored_bytes.note(sender.id, len(payload))
     return Accepted(envelope.written_id, message["accepted_at"], message["expires_at"], is_repeat=False)
 
 

@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -17,7 +18,7 @@ from django.utils.timesince import timesince
 
 from participants.admin import ReadOnlyAdmin, badge
 from relay.delivery import breaker, dead_letter
-from relay.models import Attempt, Breaker, Delivery, Message, State
+from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
 from relay.querysets import DeliveryQuerySet
 
 _COLOURS = {
@@ -266,3 +267,41 @@ class BreakerAdmin(ReadOnlyAdmin):
     def close(self, request: HttpRequest, queryset: QuerySet[Breaker]) -> None:
         count = breaker.close(queryset)
         self.message_user(request, f"{count} closed." + _left(queryset.count() - count, "closed already"))
+
+
+class FilledFilter(admin.SimpleListFilter):
+    title = "quota"
+    parameter_name = "filled"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("100", "Reached"), ("90", "90 % or more"), ("50", "Half or more")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        return queryset.filled(int(value)) if value in ("100", "90", "50") else queryset
+
+
+@admin.register(StoredBytes)
+class StoredBytesAdmin(ReadOnlyAdmin):
+    """What each sender has stored, the most first; what its payloads are is nobody's business here."""
+
+    list_display = ("participant", "stored", "of_quota", "counted_at")
+    list_filter = (FilledFilter,)
+    list_select_related = ("participant",)
+    search_fields = ("participant__name",)
+    ordering = ("-size",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return StoredBytes.objects.with_quota()
+
+    @admin.display(description="stored", ordering="size")
+    def stored(self, row: StoredBytes) -> str:
+        return filesizeformat(max(0, row.size))
+
+    @admin.display(description="of its quota")
+    def of_quota(self, row: Any) -> SafeString | str:
+        if not row.quota:
+            return "no limit"
+        percent = 100 * max(0, row.size) // row.quota
+        text = f"{percent} % of {filesizeformat(row.quota)}"
+        return badge(text, "#b3261e") if percent >= 90 else text

@@ -13,7 +13,7 @@ from dmr_project.lib.errors import DomainError
 from participants import directory
 from participants.directory import Directory, Entry
 from participants.models import Participant
-from relay import accept, bulk, envelope, error_messages, metrics, records, retention
+from relay import accept, bulk, envelope, error_messages, metrics, records, retention, stored_bytes
 from relay.accept import Accepted, Found
 from relay.delivery import wake
 from relay.models import Delivery, Message, State
@@ -56,6 +56,8 @@ def accept_all(registry: Directory, sender: Entry, given: Sequence[Record]) -> l
         known = _known(sender, [each.message for each in good])
     outcomes = [each if isinstance(each, DomainError) else _outcome(known, each.message) for each in drafts]
     _count(outcomes)
+    new = [each.message for each in first.values() if each.message.pk is not None]
+    stored_bytes.note(sender.id, sum(each.payload_size for each in new))
     return [Result(_written_id(record), outcome) for record, outcome in zip(given, outcomes, strict=True)]
 
 

@@ -5,6 +5,10 @@ from prometheus_client import Counter, Histogram
 ACCEPTED = Counter("dmr_messages_accepted_total", "Messages stored and answered with 202, repeats not counted.")
 REPEATED = Counter("dmr_messages_repeated_total", "Repeats of an accepted message, given the first answer.")
 REFUSED = Counter("dmr_messages_refused_total", "Messages not accepted, by problem code.", ["code"])
+RATE_LIMIT_UNAVAILABLE = Counter(
+    "dmr_rate_limit_unavailable_total",
+    "Messages that no rate limited, because the shared buckets could not be asked.",
+)
 ATTEMPTS = Counter("dmr_delivery_attempts_total", "Attempts at a delivery, by result.", ["result"])
 SETTLED = Counter("dmr_deliveries_settled_total", "Deliveries that ended, by state.", ["state"])
 ERRORS_SENT = Counter("dmr_error_messages_total", "Error messages to senders.")

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from participants.models import Participant, Room
-from relay.querysets import AttemptQuerySet, DeliveryQuerySet, MessageQuerySet
+from relay.querysets import AttemptQuerySet, DeliveryQuerySet, MessageQuerySet, StoredBytesQuerySet
 
 ERROR_TYPE = "application/vnd.dmr.error+json"
 
@@ -192,6 +192,25 @@ class Breaker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.recipient}: {self.state}"
+
+
+class StoredBytes(models.Model):
+    """How many bytes of payload a sender has stored; kept by relay.stored_bytes."""
+
+    participant = models.OneToOneField(
+        Participant, on_delete=models.CASCADE, primary_key=True, related_name="stored_bytes"
+    )
+    # Below 0 for a moment where retention takes off what has not been added yet.
+    size = models.BigIntegerField(default=0, db_default=0)
+    counted_at = models.DateTimeField(null=True)  # when its rows were last summed up
+
+    objects = StoredBytesQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "stored bytes"
+
+    def __str__(self) -> str:
+        return f"{self.participant}: {self.size} bytes"
 
 
 class PayloadDue(models.Model):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import models
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
 
 if TYPE_CHECKING:
-    from relay.models import Attempt, Delivery, Message  # noqa: F401
+    from relay.models import Attempt, Delivery, Message, StoredBytes  # noqa: F401
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -32,3 +35,20 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         """What each of these deliveries' recipients said at the last failed attempt."""
         rows = self.filter(delivery_id__in=delivery_ids).order_by("id").values_list("delivery_id", "answer")
         return dict(rows)
+
+
+class StoredBytesQuerySet(models.QuerySet["StoredBytes"]):
+    def with_quota(self) -> StoredBytesQuerySet:
+        """Each with the `quota` that holds for it, 0 where there is none."""
+        default = Value(settings.STORED_BYTES_PER_PARTICIPANT, models.BigIntegerField())
+        return self.annotate(quota=Coalesce(F("participant__stored_bytes_limit"), default))
+
+    def watched(self) -> StoredBytesQuerySet:
+        """Of participants that may send."""
+        return self.filter(participant__deleted_at=None, participant__status="Active")
+
+    def filled(self, percent: int) -> StoredBytesQuerySet:
+        """Those that have used so much of their quota, or more."""
+        rows: Any = self.with_quota()
+        found: StoredBytesQuerySet = rows.filter(quota__gt=0, size__gte=F("quota") / 100 * percent)
+        return found

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from dmr_project.lib.log import event
 from participants.models import DEFAULT_RETENTION
+from relay import stored_bytes
 from relay.models import Attempt, Delivery, Message, PayloadDue, State
 
 logger = logging.getLogger(__name__)
@@ -65,14 +66,18 @@ def delete_payloads() -> int:
                 due = due.select_for_update(skip_locked=True)
             ids = list(due.values_list("message_id", flat=True)[:BATCH])
             keeps = Delivery.objects.filter(KEEPS_PAYLOAD, message_id=OuterRef("pk"))
-            gone = list(Message.objects.filter(~Exists(keeps), pk__in=ids).values_list("pk", "written_id"))
-            Message.objects.filter(pk__in=[pk for pk, _ in gone]).update(
-                payload=b"", payload_deleted_at=timezone.now()
+            gone = list(
+                Message.objects.filter(~Exists(keeps), pk__in=ids, payload_deleted_at=None).values_list(
+                    "pk", "written_id", "sender_id", "sent_by", "payload_size"
+                )
             )
+            gone_ids = [row[0] for row in gone]
+            Message.objects.filter(pk__in=gone_ids).update(payload=b"", payload_deleted_at=timezone.now())
             # Recipients' answers may speak of what they got.
-            Attempt.objects.filter(delivery__message__in=[pk for pk, _ in gone]).exclude(answer="").update(answer="")
+            Attempt.objects.filter(delivery__message__in=gone_ids).exclude(answer="").update(answer="")
+            stored_bytes.take_off([(sender_id, sent_by, size) for _, _, sender_id, sent_by, size in gone])
             PayloadDue.objects.filter(pk__in=ids).delete()
-        for pk, written_id in gone:
+        for pk, written_id, *_ in gone:
             event(logger, "payload_deleted", message=pk, message_id=written_id)
         total += len(gone)
         if len(ids) < BATCH:
@@ -93,6 +98,8 @@ def delete_messages() -> int:
         if not old:
             break
         with transaction.atomic():
+            kept = Message.objects.filter(pk__in=old, payload_deleted_at=None)
+            stored_bytes.take_off(list(kept.values_list("sender_id", "sent_by", "payload_size")))
             Message.objects.filter(pk__in=old).delete()
         total += len(old)
     return total

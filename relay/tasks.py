@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task, signals
 
 from dmr_project.lib import queues
-from relay import retention
+from relay import retention, stored_bytes
 from relay.delivery import sweeper, wake
 from relay.delivery.engine import engine
 
@@ -30,6 +30,12 @@ def sweep() -> None:
 def forget() -> None:
     """Deletes payloads and messages whose retention is over."""
     retention.run()
+
+
+@shared_task(name="relay.recount", queue=queues.MAINTENANCE, time_limit=60)
+def recount() -> None:
+    """Sums up what senders have stored, a few of them each time."""
+    stored_bytes.recount()
 
 
 @signals.worker_shutting_down.connect

@@ -85,11 +85,15 @@ def nothing_remembered() -> Iterator[None]:
 
     from participants import directory, keys
     from participants.api import centops
+    from participants.guesses import guesses
+    from relay import limits
 
     def forget() -> None:
         directory.forget()
         centops._listed.clear()
         keys._noted.clear()
+        guesses.forget()
+        limits.forget()
         cache.clear()
 
     forget()
@@ -106,6 +110,14 @@ def wakes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wa
     if request.node.get_closest_marker("real_wake") is None:
         monkeypatch.setattr(wake, "pump", recorder)
     return recorder
+
+
+@pytest.fixture(autouse=True)
+def nothing_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread writes down what senders have stored: it would do so in the middle of a test's transaction."""
+    from relay import stored_bytes
+
+    monkeypatch.setattr(stored_bytes, "start", lambda: None)
 
 
 @pytest.fixture

@@ -94,6 +94,19 @@ class Participant(models.Model):
         help_text="Networks such as 10.1.2.0/24, separated by commas: whoever sends from there is believed to be "
         "this participant, without a key. Only for an unmodified client of the first generation.",
     )
+    messages_per_second = models.PositiveIntegerField(
+        "messages a second", null=True, blank=True, help_text="That it may send; empty: as others, 0: no limit."
+    )
+    messages_burst = models.PositiveIntegerField(
+        "messages at once",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="After a pause; empty: ten seconds' worth.",
+    )
+    stored_bytes_limit = models.PositiveBigIntegerField(
+        "quota of stored payload (bytes)", null=True, blank=True, help_text="Empty: as others, 0: no limit."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
 

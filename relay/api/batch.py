@@ -12,7 +12,7 @@ from dmr_project.lib import body
 from dmr_project.lib.api import problem_of
 from dmr_project.lib.errors import DomainError
 from participants.authentication import caller, known
-from relay import accept, batch, records
+from relay import accept, batch, limits, records
 from relay.api.messages import RelayEndpoint, moment
 from relay.batch import Result
 
@@ -54,6 +54,7 @@ class Batch(RelayEndpoint):
         """
         accept.check_may_send(caller(request))
         given = records.read(body.read_whole(request._request.META, body.MOST_BYTES))
+        headers = limits.spend(caller(request), len(given), sum(len(each.payload) for each in given))
         results = batch.accept_all(known(request), caller(request), given)
         accepted = [each.outcome for each in results if isinstance(each.outcome, accept.Accepted)]
         repeated = sum(each.is_repeat for each in accepted)
@@ -65,6 +66,7 @@ class Batch(RelayEndpoint):
                 "results": [shape(each) for each in results],
             },
             status=202,
+            headers=headers,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from participants.authentication import (
     known,
 )
 from participants.directory import Entry
-from relay import accept, envelope, metrics
+from relay import accept, envelope, limits, metrics
 from relay.models import Attempt, Delivery, Message, State
 
 _HEADERS = [
@@ -79,6 +80,8 @@ class SendingEndpoint(RelayEndpoint):
     accept = staticmethod(accept.accept)
 
     _is_first_look = False
+    _spent_by: Entry | None = None  # whose rate this request is off already
+    _left: Mapping[str, str] = MappingProxyType({})  # of that rate, as headers
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         """By the registry as this process last saw it; where nothing is stored by that one, as it is now.
@@ -116,6 +119,9 @@ class SendingEndpoint(RelayEndpoint):
         accept.authorise(sender, headers.sent_by)
         registry = known(request)
         payload = body.read_once(environ, registry.payload_limit(sender))
+        if self._spent_by != sender:  # not again at a second look
+            self._left = limits.spend(sender, 1, len(payload))
+            self._spent_by = sender
         accepted = self.accept(registry, sender, headers, payload)
         return Response(
             {
@@ -124,6 +130,7 @@ class SendingEndpoint(RelayEndpoint):
                 "expiresAt": moment(accepted.expires_at),
             },
             status=202,
+            headers=self._left,
         )
 
 
