@@ -176,6 +176,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
     },
+    "audit-head": {
+        "task": "participants.anchor",
+        "schedule": 900.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 900},
+    },
     "forget": {
         "task": "relay.forget",
         "schedule": 5.0,

@@ -9,7 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from dmr_project import health
 
 handler400 = "dmr_project.lib.api.bad_request"
-handler403 = "dmr_project.lib.api.permission_denied"
+handler403 = "dmr_project.denials.permission_denied"
 handler404 = "dmr_project.lib.api.not_found"
 handler500 = "dmr_project.lib.api.server_error"
 

@@ -6,4 +6,5 @@ class Participants(AppConfig):
     verbose_name = "Registry"
 
     def ready(self) -> None:
+        from participants import log_ins  # noqa: F401 -- listens to who logs in
         from participants.api import schema  # noqa: F401 -- registers itself with drf-spectacular

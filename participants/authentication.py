@@ -12,7 +12,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from dmr_project.lib.network import is_within, parse_address
-from participants import directory, keys, metrics
+from participants import directory, failures, keys, metrics
 from participants.directory import Credential, Directory, Entry
 from participants.guesses import guesses
 
@@ -47,6 +47,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             return StaffKey(), None
         credential = valid(key, known(request), request._request.META)
         if credential is None:
+            failures.count(failures.KEY, keys.digest(key))
             raise AuthenticationFailed("The key in X-Api-Key is not known, has expired, or was revoked.")
         keys.note_use(credential.key_id)
         return credential.participant, credential

@@ -35,6 +35,15 @@ def is_staff_key(key: str) -> bool:
     return bool(known) and hmac.compare_digest(digest(key), digest(known))
 
 
+def refusal(key: ApiKey) -> str:
+    """Why a key that is known was refused."""
+    if key.revoked_at is not None:
+        return "revoked"
+    if key.expires_at is not None and key.expires_at <= timezone.now():
+        return "expired"
+    return "its participant was deleted" if key.participant.deleted_at is not None else "valid only since"
+
+
 def note_use(key_id: int) -> None:
     """Writes down that a key was used, at most once a minute for each key and process."""
     now = timezone.now()

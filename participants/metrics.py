@@ -3,4 +3,5 @@
 from prometheus_client import Counter
 
 BAD_KEYS = Counter("dmr_bad_keys_total", "Keys that nobody has, by whether they were looked up.", ["result"])
+LOG_INS_REFUSED = Counter("dmr_log_ins_refused_total", "Log-ins of staff that failed.")
 KEYLESS = Counter("dmr_keyless_requests_total", "Messages believed by their source network, without a key.")
