@@ -8,7 +8,7 @@ from celery import shared_task, signals
 
 from dmr_project.lib import queues
 from relay import retention, stored_bytes
-from relay.delivery import sweeper, wake
+from relay.delivery import bell, sweeper, wake
 from relay.delivery.engine import engine
 
 
@@ -36,6 +36,12 @@ def forget() -> None:
 def recount() -> None:
     """Sums up what senders have stored, a few of them each time."""
     stored_bytes.recount()
+
+
+@signals.worker_ready.connect
+def hear_the_bell(**_: Any) -> None:
+    """From here on a ring is enough to wake this process's pump; the task remains for who cannot ring."""
+    bell.listen(engine().rung)
 
 
 @signals.worker_shutting_down.connect

@@ -7,6 +7,7 @@ that no recipient is always last.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -57,8 +58,25 @@ class Claimed:
     expires_at: datetime
 
 
+@dataclass(frozen=True)
+class Lease:
+    """What one claim writes on each row that it takes."""
+
+    token: int
+    until: datetime
+
+    @classmethod
+    def from_now(cls) -> Lease:
+        return cls(random.getrandbits(62), timezone.now() + LEASE)
+
+
 # PostgreSQL locks what it picks and skips what another pump has locked. SQLite has one writer at a time.
 _LOCK = {"postgresql": "FOR UPDATE SKIP LOCKED", "sqlite": ""}
+# One text however many are busy: what is the same each time is planned once.
+_NOT_BUSY = {
+    "postgresql": "AND p.id <> ALL(%(busy)s::bigint[])",
+    "sqlite": "AND p.id NOT IN (SELECT value FROM json_each(%(busy)s))",
+}
 # SQLite has no LATERAL, but lets a subquery look at the row beside it.
 _FEW_OF_EACH = {
     "postgresql": """
@@ -105,7 +123,6 @@ _CLAIM = """
     UPDATE relay_delivery
     SET state = 'delivering', attempts = attempts + 1, lease_until = %(lease_until)s, lease_token = %(token)s
     WHERE id IN (SELECT id FROM picked) AND state = 'pending'
-    RETURNING id, recipient_id
 """
 
 
@@ -114,36 +131,36 @@ def claim(most: int, busy: Collection[int] = (), after: int = 0) -> list[Claimed
 
     Begins with the recipient after number `after`, and goes round once.
     """
-    token = random.getrandbits(62)
-    ids = _claim_ids(most, busy, after, token)
-    if after and len(ids) < most:
-        ids += _claim_ids(most - len(ids), busy, 0, token)
-    return keep_one_probe_of_each(load(ids, token)) if ids else []
+    lease = Lease.from_now()
+    count = _claim(most, busy, after, lease)
+    if after and count < most:
+        count += _claim(most - count, busy, 0, lease)
+    return keep_one_probe_of_each(load(lease)) if count else []
 
 
-def _claim_ids(most: int, busy: Collection[int], after: int, token: int) -> list[int]:
+def _claim(most: int, busy: Collection[int], after: int, lease: Lease) -> int:
     now = timezone.now()
     vendor = connection.vendor
     adapt = connection.ops.adapt_datetimefield_value
     parameters = {
         "after": after,
         "now": adapt(now),
-        "lease_until": adapt(now + LEASE),
-        "token": token,
+        "lease_until": adapt(lease.until),
+        "token": lease.token,
+        "busy": list(busy) if vendor == "postgresql" else json.dumps(list(busy)),
         "most": most,
         "of_each": ROWS_OF_EACH,
     }
-    not_busy = f"AND p.id NOT IN ({','.join(str(int(each)) for each in busy)})" if busy else ""
     statement = _CLAIM.format(
-        not_busy=not_busy, few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=_IS_HEAD)
+        not_busy=_NOT_BUSY[vendor], few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=_IS_HEAD)
     )
     try:
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            return [row[0] for row in cursor.fetchall()]
+            return int(cursor.rowcount)
     except IntegrityError:
         # Another pump has claimed of the same conversation in the same moment; the next round sees it.
-        return []
+        return 0
 
 
 # Where each field of Claimed that is a column comes from: plain values cost a third of model instances.
@@ -177,10 +194,13 @@ _MORE = (
 )
 
 
-def load(ids: list[int], token: int) -> list[Claimed]:
-    """What the attempts need of the claimed rows, oldest first: one query over deliveries, messages, recipients."""
+def load(lease: Lease) -> list[Claimed]:
+    """What the attempts need of the claimed rows, oldest first: one query over deliveries, messages, recipients.
+
+    Found by the index of leases that run out.
+    """
     rows: Any = (
-        Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING)
+        Delivery.objects.filter(state=State.DELIVERING, lease_until=lease.until, lease_token=lease.token)
         .order_by("due_at", "id")
         .values(*_COLUMNS.values(), *_MORE)
     )

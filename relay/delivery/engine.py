@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.utils import timezone
 
-from dmr_project.lib.http import AddressGuard, open_session
+from dmr_project.lib.http import TOTAL_SECONDS, AddressGuard, open_session
 from dmr_project.lib.log import event
 from relay.delivery import claim, settle, transport, wake
 from relay.delivery.claim import Claimed
@@ -38,10 +39,17 @@ MOST_IN_FLIGHT = 512
 BUSY = 9
 PUMP_SECONDS = 20.0
 LINGER = timedelta(seconds=6)  # a pump waits for what is due this soon; a little more than the sweep's period
-GATHER_SECONDS = 0.004  # outcomes that come this close together are settled together
+# The more a turn had to do, the longer the next one gathers: one message alone waits for nothing.
+TURN_SECONDS_EACH = 0.002
+LONGEST_TURN = 0.02
 LOOK_AGAIN_SECONDS = 0.25  # while attempts are in flight and nothing wakes us
+LOOK_AGAIN = timedelta(seconds=LOOK_AGAIN_SECONDS)
 CONNECTION_CHECK_SECONDS = 5.0
 HAND_BACK_SECONDS = 4.0  # for attempts in flight when the process is asked to stop
+RECONNECT_SECONDS = 0.5  # between two looks whether the database is back
+OUTLAST_SECONDS = 600.0  # for so long outcomes are kept for a database that is away
+# An attempt that begins later than this after its claim may outlast its lease.
+LATEST_START = claim.LEASE.total_seconds() - TOTAL_SECONDS
 
 Result = TypeVar("Result")
 
@@ -59,9 +67,12 @@ class Engine:
         self._session: aiohttp.ClientSession | None = None
         self._woken: asyncio.Event | None = None
         self._in_flight: dict[asyncio.Task[Attempted], Claimed] = {}
+        self._ended: list[asyncio.Task[Attempted]] = []  # of those in flight
+        self._has_left_some = False  # the last claim could not take all that was due
         self._cursor = 0  # where the next claim begins its round of the recipients
         self._claimed_at = timezone.now()
         self._connection_checked_at = 0.0
+        self._tuned: object = None  # the connection that _commit_without_waiting has seen
 
     # -- from any thread --
 
@@ -72,6 +83,15 @@ class Engine:
         one is made to look again, and this returns False at once.
         """
         wake.heard()
+        return self._begins() and self._run(time.monotonic() + PUMP_SECONDS).result()
+
+    def rung(self) -> None:
+        """The same, without waiting for its end."""
+        if self._begins():
+            self._run(math.inf)
+
+    def _begins(self) -> bool:
+        """May the caller become the pump? If there is one already, that one looks again."""
         with self._lock:
             if self._is_stopping:
                 return False
@@ -80,7 +100,7 @@ class Engine:
                 self._notify()
                 return False
             self._is_pumping = True
-        return self._run(time.monotonic() + PUMP_SECONDS)
+            return True
 
     def stop(self) -> None:
         """Claims nothing more, and hands back what does not end within HAND_BACK_SECONDS."""
@@ -93,9 +113,8 @@ class Engine:
         if self._loop is not None and self._session is not None:
             asyncio.run_coroutine_threadsafe(self._session.close(), self._loop).result(timeout=2)
 
-    def _run(self, until: float) -> bool:
-        future: Future[bool] = asyncio.run_coroutine_threadsafe(self._work(until), self._running_loop())
-        return future.result()
+    def _run(self, until: float) -> Future[bool]:
+        return asyncio.run_coroutine_threadsafe(self._work(until), self._running_loop())
 
     def _notify(self) -> None:
         if self._loop is not None and self._woken is not None:
@@ -118,26 +137,63 @@ class Engine:
             self._session = open_session(guard, connections=MOST_IN_FLIGHT, per_host=0)
         try:
             while True:
-                if self._is_stopping:
-                    await self._hand_back()
-                    self._end_pumping()
-                    return False
-                if time.monotonic() > until and not self._in_flight:
-                    self._end_pumping()
-                    return True
-                await self._claim_and_start()
-                if self._in_flight:
-                    await self._settle_some()
-                elif not await self._wait_for_what_is_due(until) and self._end_pumping(unless_wanted=True):
-                    return False
-        except (OperationalError, InterfaceError) as error:
-            # The database went away. The sweep wakes us when it is back.
-            event(logger, "pump_lost_database", logging.WARNING, error=type(error).__name__)
-            self._give_up()
-            return False
+                try:
+                    return await self._pump(until)
+                except (OperationalError, InterfaceError) as error:
+                    event(logger, "pump_lost_database", logging.WARNING, error=type(error).__name__)
+                    if self._is_stopping or not await self._outlast():
+                        self._give_up()  # the sweep wakes us when the database is back
+                        return False
         except BaseException:
             self._give_up()
             raise
+
+    async def _pump(self, until: float) -> bool:
+        assert self._woken is not None
+        while True:
+            if self._is_stopping:
+                await self._hand_back()
+                self._end_pumping()
+                return False
+            if time.monotonic() > until and not self._in_flight:
+                self._end_pumping()
+                return True
+            began = time.monotonic()
+            done = await self._turn()
+            if self._in_flight:
+                with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(began + min(LONGEST_TURN, done * TURN_SECONDS_EACH) - time.monotonic())
+            elif not await self._wait_for_what_is_due(until) and self._end_pumping(unless_wanted=True):
+                return False
+
+    async def _turn(self) -> int:
+        """Settles what has ended and claims what is due. Returns how many those were."""
+        assert self._woken is not None
+        self._woken.clear()
+        settled = await self._settle_done()
+        return settled + (await self._claim_and_start() if self._may_find_something() else 0)
+
+    def _may_find_something(self) -> bool:
+        """Is there reason to claim: a wake-up, or what the last claim had to leave?"""
+        with self._lock:
+            is_wanted, self._is_wanted = self._is_wanted, False
+        return is_wanted or self._has_left_some or timezone.now() - self._claimed_at > LOOK_AGAIN
+
+    async def _outlast(self) -> bool:
+        """The database is away: keeps what was attempted, and settles it when the database is back.
+
+        Claims nothing meanwhile. A lease that has run out by then and passed to somebody else is left to them.
+        False where nothing is in flight, or the database stays away for too long.
+        """
+        until = time.monotonic() + OUTLAST_SECONDS
+        while self._in_flight and not self._is_stopping and time.monotonic() < until:
+            await asyncio.sleep(RECONNECT_SECONDS)
+            with contextlib.suppress(OperationalError, InterfaceError):
+                await self._in_database(connection.ensure_connection)
+                await self._settle_done()
+                return True
+        return False
 
     def _end_pumping(self, *, unless_wanted: bool = False) -> bool:
         """Stops being the pump. `unless_wanted`: not if somebody woke us since the last claim, in the same breath."""
@@ -152,22 +208,30 @@ class Engine:
         for task in self._in_flight:
             task.cancel()
         self._in_flight.clear()
+        self._ended.clear()
         self._end_pumping()
 
-    async def _claim_and_start(self) -> None:
+    async def _claim_and_start(self) -> int:
+        """Claims what there is room for, and starts the attempts. Returns how many were claimed."""
         room = MOST_IN_FLIGHT - len(self._in_flight)
         if room <= 0:
-            return
-        with self._lock:
-            self._is_wanted = False
-        assert self._woken is not None
-        self._woken.clear()
+            self._has_left_some = True
+            return 0
         load = Counter(each.recipient_id for each in self._in_flight.values())
         busy = [recipient for recipient, count in load.items() if count > BUSY - 1]
         self._claimed_at = timezone.now()
+        asked_at = time.monotonic()
         claimed = await self._in_database(lambda: claim.claim(room, busy, self._cursor))
+        if time.monotonic() - asked_at > LATEST_START:  # this process, or the database, stood still
+            await self._in_database(lambda: claim.hand_back(claimed))
+            self._has_left_some = True
+            return 0
+        of_each = Counter(each.recipient_id for each in claimed)
+        self._has_left_some = (
+            bool(busy) or len(claimed) >= room or max(of_each.values(), default=0) >= claim.ROWS_OF_EACH
+        )
         if claimed:
-            self._cursor = max(each.recipient_id for each in claimed) if len(claimed) >= room else 0
+            self._cursor = max(of_each) if len(claimed) >= room else 0
         for each in claimed:
             if each.recipient_is_gone:
                 await self._end(each, State.DEAD, settle.RECIPIENT_GONE, 404)
@@ -176,7 +240,18 @@ class Engine:
             elif each.expires_at <= self._claimed_at:
                 await self._end(each, State.EXPIRED, settle.EXPIRED_WHILE_WAITING, 504)
             else:
-                self._in_flight[asyncio.ensure_future(self._attempt(each))] = each
+                self._start(each)
+        return len(claimed)
+
+    def _start(self, claimed: Claimed) -> None:
+        task = asyncio.ensure_future(self._attempt(claimed))
+        self._in_flight[task] = claimed
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[Attempted]) -> None:
+        assert self._woken is not None
+        self._ended.append(task)
+        self._woken.set()
 
     async def _attempt(self, claimed: Claimed) -> Attempted:
         assert self._session is not None
@@ -193,35 +268,31 @@ class Engine:
         now = timezone.now()
         await self._in_database(lambda: settle.end_unattempted(claimed, state, reason, status, now))
 
-    async def _settle_some(self) -> None:
-        """Waits for the first outcome (or a wake-up), and settles all that are there."""
-        assert self._woken is not None
-        woken = asyncio.ensure_future(self._woken.wait())
-        try:
-            done, _ = await asyncio.wait(
-                {woken, *self._in_flight}, timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if done - {woken} and woken not in done:
-                await asyncio.wait(set(self._in_flight), timeout=GATHER_SECONDS)
-        finally:
-            woken.cancel()
-        await self._settle_done()
-
-    async def _settle_done(self) -> None:
-        ended = [task for task in self._in_flight if task.done()]
+    async def _settle_done(self) -> int:
+        """Settles the attempts that have ended. Returns how many."""
+        ended = [task for task in self._ended if task in self._in_flight]
+        self._ended.clear()
         if not ended:
-            return
+            return 0
         attempted = [task.result() for task in ended]
-        await self._in_database(lambda: settle.settle(attempted))
+        try:
+            await self._in_database(lambda: settle.settle(attempted))
+        except BaseException:
+            self._ended += ended
+            raise
         for task in ended:
             del self._in_flight[task]
+        # What waited for one of these, in its conversation or for its recipient's turn, may go now.
+        if any(each.claimed.conversation or each.claimed.is_probe for each in attempted):
+            self._has_left_some = True
+        return len(ended)
 
     async def _wait_for_what_is_due(self, until: float) -> bool:
         """True where something becomes due soon, after waiting for it (or for a wake-up)."""
         assert self._woken is not None
         claimed_at = self._claimed_at
         with self._lock:
-            if self._is_wanted:
+            if self._is_wanted or self._has_left_some:
                 return True
         due_at: datetime | None = await self._in_database(lambda: claim.next_due(claimed_at, LINGER))
         if due_at is None:
@@ -229,6 +300,7 @@ class Engine:
         pause = (due_at - timezone.now()).total_seconds()
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):  # the time has come
             await asyncio.wait_for(self._woken.wait(), max(0.0, min(pause, until - time.monotonic())))
+        self._has_left_some = True
         return True
 
     async def _hand_back(self) -> None:
@@ -236,11 +308,11 @@ class Engine:
         if not self._in_flight:
             return
         await asyncio.wait(set(self._in_flight), timeout=HAND_BACK_SECONDS)
-        await self._settle_done()
-        left = list(self._in_flight.values())
         for task in self._in_flight:
             task.cancel()
-        self._in_flight.clear()
+        await asyncio.wait(set(self._in_flight))  # what ended in the last moment has ended
+        left = [self._in_flight.pop(task) for task in list(self._in_flight) if task.cancelled()]
+        await self._settle_done()
         if left:
             await self._in_database(lambda: claim.hand_back(left))
             event(logger, "deliveries_handed_back", count=len(left))
@@ -252,12 +324,24 @@ class Engine:
                 close_old_connections()
                 self._connection_checked_at = time.monotonic()
             try:
+                self._commit_without_waiting()
                 return work()
             except (OperationalError, InterfaceError):
                 connection.close()
                 raise
 
         return await asyncio.get_running_loop().run_in_executor(self._database, fresh)
+
+    def _commit_without_waiting(self) -> None:
+        """On this thread's connection, once: a crash of PostgreSQL may undo the last moment's claims and outcomes.
+
+        Then they are attempted again, as after a lost lease; nothing accepted is lost. See docs/adr/0007.
+        """
+        connection.ensure_connection()
+        if connection.vendor == "postgresql" and connection.connection is not self._tuned:
+            with connection.cursor() as cursor:
+                cursor.execute("SET synchronous_commit = off")
+            self._tuned = connection.connection
 
 
 _engine: Engine | None = None

@@ -61,20 +61,26 @@ def _settle_alone(each: Attempted) -> None:
 
 def _settle(attempted: Collection[Attempted]) -> None:
     succeeded = [each for each in attempted if each.outcome.is_success]
-    with transaction.atomic():
+    failed = [each for each in attempted if not each.outcome.is_success]
+    if _is_one_statement(succeeded, failed):
         _settle_delivered(succeeded)
-        for each in attempted:
-            if not each.outcome.is_success:
+    else:
+        with transaction.atomic():
+            _settle_delivered(succeeded)
+            for each in failed:
                 _settle_failed(each)
-        _note_recipients(attempted)
-        if succeeded:
-            ended = {each.claimed.message_pk: each.claimed.retention for each in succeeded}
-            retention.note_ended(ended, max(each.ended_at for each in succeeded))
+            _note_recipients(attempted)
     for each in attempted:
         metrics.ATTEMPTS.labels(result="success" if each.outcome.is_success else "failure").inc()
         if each.outcome.is_success:
             metrics.LATENCY.observe(max(0.0, (each.ended_at - each.claimed.accepted_at).total_seconds()))
             metrics.SETTLED.labels(state=State.DELIVERED.value).inc()
+
+
+def _is_one_statement(succeeded: Collection[Attempted], failed: Collection[Attempted]) -> bool:
+    """The usual batch, which needs no transaction around it: all went well, and no breaker has to hear of it."""
+    is_quiet = not failed and not any(each.claimed.failures for each in succeeded)
+    return is_quiet and connection.vendor == "postgresql"
 
 
 def _note_recipients(attempted: Collection[Attempted]) -> None:
@@ -92,33 +98,55 @@ def _note_recipients(attempted: Collection[Attempted]) -> None:
         breaker.note(succeeded, failed, max(each.ended_at for each in attempted))
 
 
-# What came of each row, beside it. An array is one parameter; SQLite has none, and takes a list in JSON.
+# What came of each row, beside it, in one parameter: the text stays the same, and is planned once.
 _OUTCOMES = {
-    "postgresql": "unnest(%s::bigint[], %s::bigint[], %s::smallint[], %s::float8[]) AS o(id, token, status, seconds)",
+    "postgresql": """json_to_recordset(%(outcomes)s::json)
+        AS o(id bigint, token bigint, status smallint, seconds float8, retention int)""",
     "sqlite": """(
-        SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token,
-            json_extract(value, '$[2]') AS status, json_extract(value, '$[3]') AS seconds FROM json_each(%s)
+        SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.token') AS token,
+            json_extract(value, '$.status') AS status, json_extract(value, '$.seconds') AS seconds
+        FROM json_each(%(outcomes)s)
     ) AS o""",
 }
 _DELIVERED = """
     UPDATE relay_delivery
-    SET state = 'delivered', delivered_at = %s, ended_at = %s, last_status = o.status, last_seconds = o.seconds,
-        last_error = '', lease_until = NULL, lease_token = NULL
+    SET state = 'delivered', delivered_at = %(at)s, ended_at = %(at)s, last_status = o.status,
+        last_seconds = o.seconds, last_error = '', lease_until = NULL, lease_token = NULL
     FROM {outcomes}
     WHERE relay_delivery.id = o.id AND lease_token = o.token AND state = 'delivering'
+"""
+# With it, when their payloads are due; see retention.note_ended, which is its other half on SQLite.
+_DELIVERED_AND_DUE = """
+    WITH ended AS ({delivered} RETURNING message_id, o.retention)
+    INSERT INTO relay_payloaddue (message_id, due_at)
+    SELECT message_id, %(at)s::timestamptz + max(retention) * interval '1 second' FROM ended GROUP BY message_id
+    ON CONFLICT (message_id) DO UPDATE SET due_at = EXCLUDED.due_at
 """
 
 
 def _settle_delivered(attempted: Collection[Attempted]) -> None:
-    """One statement, however many they are."""
+    """One statement, however many they are; two on SQLite."""
     if not attempted:
         return
-    ended_at = connection.ops.adapt_datetimefield_value(max(each.ended_at for each in attempted))
-    rows = [(each.claimed.id, each.claimed.token, each.outcome.status, each.outcome.seconds) for each in attempted]
-    vendor = connection.vendor
-    outcomes = [list(column) for column in zip(*rows, strict=True)] if vendor == "postgresql" else [json.dumps(rows)]
+    ended_at = max(each.ended_at for each in attempted)
+    outcomes = [
+        {
+            "id": each.claimed.id,
+            "token": each.claimed.token,
+            "status": each.outcome.status,
+            "seconds": each.outcome.seconds,
+            "retention": each.claimed.retention,
+        }
+        for each in attempted
+    ]
+    statement = _DELIVERED.format(outcomes=_OUTCOMES[connection.vendor])
+    if connection.vendor == "postgresql":
+        statement = _DELIVERED_AND_DUE.format(delivered=statement)
+    else:
+        retention.note_ended({each.claimed.message_pk: each.claimed.retention for each in attempted}, ended_at)
+    at = connection.ops.adapt_datetimefield_value(ended_at)
     with connection.cursor() as cursor:
-        cursor.execute(_DELIVERED.format(outcomes=_OUTCOMES[vendor]), [ended_at, ended_at, *outcomes])
+        cursor.execute(statement, {"at": at, "outcomes": json.dumps(outcomes)})
 
 
 def _settle_failed(each: Attempted) -> None:
