@@ -335,7 +335,7 @@ class Engine:
     def _commit_without_waiting(self) -> None:
         """On this thread's connection, once: a crash of PostgreSQL may undo the last moment's claims and outcomes.
 
-        Then they are attempted again, as after a lost lease; nothing accepted is lost. See docs/adr/0007.
+        Then they are attempted again, as after a lost lease; nothing accepted is lost. See docs/adr/0008.
         """
         connection.ensure_connection()
         if connection.vendor == "postgresql" and connection.connection is not self._tuned:
