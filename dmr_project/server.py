@@ -107,7 +107,9 @@ def prepare_database(*, is_production: bool) -> None:
     from django.db.migrations.executor import MigrationExecutor
     from django.db.utils import OperationalError
 
+    from dmr_project.lib.sealing import CannotUnseal
     from participants import registry
+    from relay import delivery_keys
 
     try:
         executor = MigrationExecutor(connection)
@@ -120,6 +122,10 @@ def prepare_database(*, is_production: bool) -> None:
         if plan:
             call_command("migrate", verbosity=0, interactive=False)
         registry.ensure_own_entries()
+        delivery_keys.ensure()
+        delivery_keys.reseal()
+    except CannotUnseal as error:
+        raise SystemExit(f"DMR_SECRET_KEY: {error.detail}") from error
     except OperationalError as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise SystemExit(f"DATABASE_URL: the database cannot be used: {reason}") from error

@@ -60,6 +60,7 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+SECRET_KEY_FALLBACKS = env.text("DMR_SECRET_KEY_FALLBACKS").split()
 
 # -- staff --
 ADMIN_USER = env.text("DMR_ADMIN_USER", "admin")
@@ -74,6 +75,9 @@ STORED_BYTES_PER_PARTICIPANT = env.number("DMR_STORED_BYTES_PER_PARTICIPANT", 10
 
 # -- outbound --
 ALLOW_PRIVATE_ENDPOINTS = env.flag("DMR_ALLOW_PRIVATE_ENDPOINTS", default=not IS_PRODUCTION)
+# A new delivery key is published this long before it signs, and the old one this long after: in seconds.
+DELIVERY_KEY_LEAD = env.number("DMR_DELIVERY_KEY_LEAD_SECONDS", 3600, 600, 30 * 24 * 3600)
+DELIVERY_KEY_OVERLAP = env.number("DMR_DELIVERY_KEY_OVERLAP_SECONDS", 24 * 3600, 3600, 365 * 24 * 3600)
 
 # -- agents --
 CHECK_IN_SECONDS = env.number("DMR_CHECK_IN_SECONDS", 30, 1, 3600)

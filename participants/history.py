@@ -49,7 +49,7 @@ def participant(name: str) -> Actor:
 
 
 _HIDDEN = frozenset({"id", "created_at", "digest", "last_used_at"})
-_SECRET = ("password", "secret", "private", "token")  # a field with such a word in its name is never told
+_SECRET = ("password", "secret", "private", "token", "sealed")  # a field with such a word in its name is never told
 
 
 def facts(row: models.Model) -> dict[str, Any]:

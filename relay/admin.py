@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from participants.admin import ReadOnlyAdmin, badge
+from relay import key_admin  # noqa: F401 -- registers itself
 from relay.delivery import breaker, dead_letter
 from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
 from relay.querysets import DeliveryQuerySet

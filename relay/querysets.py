@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Value
+from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
 if TYPE_CHECKING:
-    from relay.models import Attempt, Delivery, Message, StoredBytes  # noqa: F401
+    from relay.models import Attempt, Delivery, DeliveryKey, Message, StoredBytes  # noqa: F401
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -52,3 +53,14 @@ class StoredBytesQuerySet(models.QuerySet["StoredBytes"]):
         rows: Any = self.with_quota()
         found: StoredBytesQuerySet = rows.filter(quota__gt=0, size__gte=F("quota") / 100 * percent)
         return found
+
+
+class DeliveryKeyQuerySet(models.QuerySet["DeliveryKey"]):
+    def published(self, now: datetime) -> DeliveryKeyQuerySet:
+        """Those that recipients are to accept, the newest first."""
+        kept = Q(published_until=None) | Q(published_until__gt=now)
+        return self.filter(kept, revoked_at=None).order_by("-number")
+
+    def that_sign(self, now: datetime) -> DeliveryKeyQuerySet:
+        """Those that sign now or will, the newest first."""
+        return self.filter(Q(signs_until=None) | Q(signs_until__gt=now), revoked_at=None).order_by("-number")

@@ -44,7 +44,9 @@ class Claimed:
     is_probe: bool  # its breaker is open: this one attempt tells whether it is back
     message_pk: int
     sent_by: str
+    sender_name: str  # the participant's own, where sent_by is an alias
     send_to: str
+    recipient_name: str  # now; send_to is what the sender wrote
     room: str  # that the message was posted to; empty where it was sent to the recipient alone
     written_id: str
     written_ref: str
@@ -173,6 +175,8 @@ _COLUMNS = {
     "success_statuses": "recipient__success_statuses",
     "message_pk": "message_id",
     "sent_by": "message__sent_by",
+    "sender_name": "message__sender__name",
+    "recipient_name": "recipient__name",
     "written_id": "message__written_id",
     "written_ref": "message__written_ref",
     "model_type": "message__model_type",

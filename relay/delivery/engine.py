@@ -30,6 +30,7 @@ from relay.delivery import claim, settle, transport, wake
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
+from relay.delivery_keys import DeliveryKeyUnreadable, Keyring, Signer
 from relay.models import State
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._database = ThreadPoolExecutor(1, thread_name_prefix="delivery-database")
         self._session: aiohttp.ClientSession | None = None
+        self._keyring = Keyring()
         self._woken: asyncio.Event | None = None
         self._in_flight: dict[asyncio.Task[Attempted], Claimed] = {}
         self._ended: list[asyncio.Task[Attempted]] = []  # of those in flight
@@ -221,7 +223,14 @@ class Engine:
         busy = [recipient for recipient, count in load.items() if count > BUSY - 1]
         self._claimed_at = timezone.now()
         asked_at = time.monotonic()
-        claimed = await self._in_database(lambda: claim.claim(room, busy, self._cursor))
+        try:
+            signer, claimed = await self._in_database(
+                lambda: (self._keyring.signer(), claim.claim(room, busy, self._cursor))
+            )
+        except DeliveryKeyUnreadable as error:  # unsigned, recipients might refuse for good: it waits for staff
+            event(logger, "delivery_key_unreadable", logging.ERROR, hint=error.detail)
+            self._has_left_some = False
+            return 0
         if time.monotonic() - asked_at > LATEST_START:  # this process, or the database, stood still
             await self._in_database(lambda: claim.hand_back(claimed))
             self._has_left_some = True
@@ -240,11 +249,11 @@ class Engine:
             elif each.expires_at <= self._claimed_at:
                 await self._end(each, State.EXPIRED, settle.EXPIRED_WHILE_WAITING, 504)
             else:
-                self._start(each)
+                self._start(each, signer)
         return len(claimed)
 
-    def _start(self, claimed: Claimed) -> None:
-        task = asyncio.ensure_future(self._attempt(claimed))
+    def _start(self, claimed: Claimed, signer: Signer) -> None:
+        task = asyncio.ensure_future(self._attempt(claimed, signer))
         self._in_flight[task] = claimed
         task.add_done_callback(self._note_end)
 
@@ -253,11 +262,11 @@ class Engine:
         self._ended.append(task)
         self._woken.set()
 
-    async def _attempt(self, claimed: Claimed) -> Attempted:
+    async def _attempt(self, claimed: Claimed, signer: Signer) -> Attempted:
         assert self._session is not None
         began = time.monotonic()
         try:
-            outcome = await transport.attempt(self._session, claimed)
+            outcome = await transport.attempt(self._session, claimed, signer)
         except Exception as error:  # a mistake of ours must not end the pump: it costs this delivery an attempt
             logger.exception("attempt_broke", extra={"facts": {"delivery": claimed.id}})
             reason = f"the attempt failed on our side ({type(error).__name__})"

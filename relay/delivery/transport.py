@@ -10,10 +10,12 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from dmr_project.lib import http
+from participants import names
 from participants.names import is_success
-from relay.delivery import answers
+from relay.delivery import answers, attestation
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import Outcome
+from relay.delivery_keys import Signer
 
 MOST_RETRY_AFTER = 1e9  # seconds; far beyond every time to live
 
@@ -37,11 +39,19 @@ def headers_of(claimed: Claimed) -> dict[str, str]:
     return headers
 
 
-async def attempt(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
+def attested_headers(claimed: Claimed, signer: Signer) -> dict[str, str]:
+    """The routing headers, and who sent this to whom, signed as of now."""
+    # A classifier may speak under its alias. All others are who they say: the relay checked that on accepting.
+    sender = claimed.sender_name if claimed.sent_by == names.CLASSIFIER else claimed.sent_by
+    now = int(time.time())
+    return attestation.attest(headers_of(claimed), sender, claimed.recipient_name, claimed.payload, signer, now)
+
+
+async def attempt(session: aiohttp.ClientSession, claimed: Claimed, signer: Signer) -> Outcome:
     """One attempt. Whatever goes wrong on the way is an Outcome, never an exception but cancellation."""
     began = time.monotonic()
     try:
-        answer = await http.post(session, claimed.host, claimed.payload, headers_of(claimed))
+        answer = await http.post(session, claimed.host, claimed.payload, attested_headers(claimed, signer))
     except http.AddressRefused as refused:
         return _failure(began, str(refused))
     except (asyncio.TimeoutError, TimeoutError) as late:

@@ -21,6 +21,8 @@ OPEN = {
     "metrics": "Prometheus; operations.md says to keep it from the outside",
     "api/schema/": "what the API looks like is public",
     "api/docs/": "the same, for people",
+    ".well-known/jwks.json": "public keys, for whoever verifies what we deliver",
+    ".well-known/dmr-delivery-keys": "the same in another form",
     "admin/login/": "the way in",
 }
 # Django's own under /admin/ that show nothing: a redirect, a catalogue of texts, the way out.

@@ -1,0 +1,82 @@
+"""The public parts of the keys that sign what leaves, for all who verify it. See docs/attested-delivery.md."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.cache import get_conditional_response
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+
+from dmr_project.lib.api import APIEndpoint
+from relay import delivery_keys
+from relay.api.messages import moment
+from relay.models import DeliveryKey
+
+MAX_AGE = 300  # seconds; less than the shortest time for which a key is published before it signs
+
+
+def jwk(row: DeliveryKey) -> dict[str, Any]:
+    """RFC 8037. In seconds since 1970 `iat` made, `nbf` signs from, `exp` accepted until (once that is known)."""
+    said = {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": delivery_keys.base64url(base64.b64decode(row.public_key)),
+        "kid": row.key_id,
+        "use": "sig",
+        "alg": "EdDSA",
+        "key_ops": ["verify"],
+        "iat": int(row.created_at.timestamp()),
+        "nbf": int(row.signs_from.timestamp()),
+    }
+    return said | ({"exp": int(row.published_until.timestamp())} if row.published_until else {})
+
+
+def webhook_key(row: DeliveryKey) -> dict[str, Any]:
+    """As Standard Webhooks writes public keys."""
+    return {
+        "keyId": row.key_id,
+        "publicKey": f"whpk_{row.public_key}",
+        "state": row.state(timezone.now()).value,
+        "signsFrom": moment(row.signs_from),
+        "publishedUntil": moment(row.published_until),
+    }
+
+
+class _Published(APIEndpoint):
+    """The keys to accept, with an ETag; may be kept for MAX_AGE."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    shape: Callable[[DeliveryKey], dict[str, Any]]
+
+    def answer(self, request: Request) -> HttpResponse:
+        body = json.dumps({"keys": [type(self).shape(row) for row in delivery_keys.published()]}).encode()
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        headers = {"ETag": tag, "Cache-Control": f"public, max-age={MAX_AGE}"}
+        response = HttpResponse(body, content_type="application/json", headers=headers)
+        found: HttpResponse = get_conditional_response(request, etag=tag, response=response) or response
+        return found
+
+
+class JsonWebKeys(_Published):
+    shape = staticmethod(jwk)
+
+    @extend_schema(operation_id="delivery_keys_jwks", responses={200: {"type": "object"}})
+    def get(self, request: Request) -> HttpResponse:
+        return self.answer(request)
+
+
+class WebhookKeys(_Published):
+    shape = staticmethod(webhook_key)
+
+    @extend_schema(operation_id="delivery_keys_webhooks", responses={200: {"type": "object"}})
+    def get(self, request: Request) -> HttpResponse:
+        return self.answer(request)
