@@ -35,8 +35,8 @@ LINT = {
 PYTEST = ["pytest", "-n", "2", "--dist", "worksteal"]
 # Measuring slows a run by a third, so one of the two is measured; the floor is checked in a step of its own.
 COVERAGE = ["--cov", "--cov-branch", "--cov-report=", "--cov-fail-under=0"]
-# Tests that know no database run once.
-NO_DATABASE = ("tests/agent", "tests/scripts")
+# What would be the same on both kinds of database runs once; see tests/conftest.py.
+DATABASE_ONLY = "--database-only"
 
 
 class Run:
@@ -111,7 +111,7 @@ def run_all(run: Run, arguments: list[str]) -> None:
         environment |= urls
         real = {"DATABASE_URL": urls["TEST_DATABASE_URL"], "REDIS_URL": urls["TEST_REDIS_URL"]}
         sqlite = [*pytest, *COVERAGE] if whole else pytest
-        postgres = [*pytest, *(f"--ignore={folder}" for folder in NO_DATABASE)] if whole or slow else pytest
+        postgres = [*pytest, DATABASE_ONLY] if whole or slow else pytest
         for name, command, more in (
             ("pytest on SQLite and the embedded broker", sqlite, {}),
             ("pytest on PostgreSQL and Redis", postgres, real),

@@ -48,6 +48,27 @@ class Wakes:
         self.count += 1
 
 
+_OF_A_DATABASE = {"db", "transactional_db", "product", "own_product", "unstarted_product"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database-only", action="store_true", help="leave out tests that know no database")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The second of the two runs need not repeat what would be the same in both."""
+    if not config.getoption("--database-only"):
+        return
+    kept = [item for item in items if uses_a_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def uses_a_database(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return item.get_closest_marker("django_db") is not None or bool(fixtures & _OF_A_DATABASE)
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
     """SQLite in a file, as in the product: in memory it locks differently, and other threads see less."""
