@@ -13,8 +13,9 @@ from django.conf import settings
 from kombu import Exchange, Queue
 
 from dmr_project.lib import queues
-from dmr_project.processes import die_with_parent
+from dmr_project.processes import die_with_parent, reserve_metrics
 
+reserve_metrics()
 app = Celery("dmr")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name, Exchange(name), routing_key=name) for name in queues.ALL]

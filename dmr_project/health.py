@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import REGISTRY
 
 from dmr_project import embedded_broker
+from dmr_project.lib import storage
 from dmr_project.lib.api import plain_problem
 from dmr_project.lib.log import event
 from observability import collectors
@@ -54,18 +55,19 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @open_to_machines
 def ready(request: HttpRequest) -> HttpResponse:
-    """Can it serve? 503 without the database or with pending migrations.
+    """Can it serve? 503 without the database, with pending migrations or with a full disk.
 
-    `{"status": "ok" | "degraded" | "failed", "checks": {"database", "migrations", "broker", "cache"}}`, each
-    check `ok` or what is wrong. Without the broker or the cache it is 200 and degraded: accepting goes on.
+    `{"status": "ok" | "degraded" | "failed", "checks": {"database", "migrations", "storage", "broker", "cache"}}`,
+    each check `ok` or what is wrong. Without the broker or the cache it is 200 and degraded: accepting goes on.
     """
     checks = {
         "database": _outcome(_ask_database),
         "migrations": _outcome(_find_pending_migrations),
+        "storage": storage.FULL if storage.was_full() else "ok",
         "broker": _outcome(_ask_broker),
         "cache": _outcome(_ask_cache),
     }
-    if checks["database"] != "ok" or checks["migrations"] != "ok":
+    if any(checks[each] != "ok" for each in ("database", "migrations", "storage")):
         return JsonResponse({"status": "failed", "checks": checks}, status=503)
     is_well = all(outcome == "ok" for outcome in checks.values())
     return JsonResponse({"status": "ok" if is_well else "degraded", "checks": checks})

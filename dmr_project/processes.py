@@ -1,13 +1,15 @@
-"""How our processes hang together: none outlives the one that started it."""
+"""How our processes hang together, and what each needs before anything else."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+METRICS_BYTES = 1024 * 1024  # of each file, as prometheus_client makes them
 
 
 def die_with_parent() -> None:
@@ -18,3 +20,25 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it died in between
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def reserve_metrics() -> None:
+    """Takes the room that this process's metrics need. Call it before any metric is declared.
+
+    They are written through memory maps of files with holes, and a hole that cannot be filled because the disk is
+    full kills the process (SIGBUS). Where there is no room, this process counts in memory, for itself.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder or not hasattr(os, "posix_fallocate"):
+        return
+    paths = [os.path.join(folder, f"{kind}_{os.getpid()}.db") for kind in ("counter", "histogram", "gauge_all")]
+    try:
+        for path in paths:
+            with open(path, "ab") as file:
+                os.posix_fallocate(file.fileno(), 0, METRICS_BYTES)
+    except OSError as error:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+        print(f"The metrics of process {os.getpid()} stay in memory: {error.strerror}", file=sys.stderr)

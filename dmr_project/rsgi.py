@@ -23,9 +23,10 @@ from django.db import DatabaseError, close_old_connections
 
 from dmr_project.lib import body
 from dmr_project.lib.errors import DomainError
-from dmr_project.processes import die_with_parent
+from dmr_project.processes import die_with_parent, reserve_metrics
 
 die_with_parent()
+reserve_metrics()
 _django = get_wsgi_application()
 
 from participants.authentication import is_known

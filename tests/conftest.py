@@ -104,6 +104,7 @@ def nothing_remembered() -> Iterator[None]:
     """What a process remembers of the database does not outlive the test that wrote it."""
     from django.core.cache import cache
 
+    from dmr_project.lib import storage
     from participants import directory, keys
     from participants.api import centops
     from participants.guesses import guesses
@@ -115,6 +116,7 @@ def nothing_remembered() -> Iterator[None]:
         keys._noted.clear()
         guesses.forget()
         limits.forget()
+        storage.forget()
         cache.clear()
 
     forget()

@@ -21,6 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
+from dmr_project.lib import storage
 from dmr_project.lib.errors import DomainError, InvalidInput
 from dmr_project.lib.log import event
 
@@ -89,9 +90,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     elif isinstance(error, PermissionDenied):
         said = problem(403, "This credential may not do that.")
     elif isinstance(error, DATABASE_AWAY):
-        event(logger, "database_unavailable", logging.ERROR, error=type(error).__name__)
-        said = problem(503, "The database cannot be reached just now. Send the same again, with the same message id.")
-        headers["Retry-After"] = str(RETRY_SECONDS)
+        said, headers["Retry-After"] = _database_problem(error)
     elif isinstance(error, exceptions.APIException):
         said = problem(error.status_code, _sentence(error.detail))
         if getattr(error, "auth_header", None):
@@ -101,6 +100,22 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return None  # Django's own handling: logged with its traceback, answered by handler500.
     set_rollback()
     return Response(said, status=said["status"], headers=headers, content_type=PROBLEM_TYPE)
+
+
+def _database_problem(error: BaseException) -> tuple[dict[str, Any], str]:
+    """What to say of a database that cannot be used, and when to try again."""
+    again = "Send the same again, with the same message id."
+    if storage.is_full(error):
+        storage.note_full()
+        said = problem(
+            503,
+            f"Our disk is full, and nothing was stored. {again}",
+            code="storage-full",
+            title="Nothing more can be stored just now",
+        )
+        return said, str(storage.REMEMBERED_SECONDS)
+    event(logger, "database_unavailable", logging.ERROR, error=type(error).__name__)
+    return problem(503, f"The database cannot be reached just now. {again}"), str(RETRY_SECONDS)
 
 
 def _sentence(detail: Any) -> str:

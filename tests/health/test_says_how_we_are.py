@@ -27,7 +27,7 @@ def test_all_is_well(client: Client) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ok",
-        "checks": {"database": "ok", "migrations": "ok", "broker": "ok", "cache": "ok"},
+        "checks": {"database": "ok", "migrations": "ok", "storage": "ok", "broker": "ok", "cache": "ok"},
     }
 
 
