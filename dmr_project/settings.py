@@ -185,6 +185,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 900.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 900},
     },
+    "dead-letters": {
+        "task": "relay.dead_letters",
+        "schedule": 5.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
     "forget": {
         "task": "relay.forget",
         "schedule": 5.0,

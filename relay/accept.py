@@ -190,6 +190,7 @@ def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -
         message=message,
         recipient_id=recipient_id,
         recipient_name=recipient_name,
+        sender_id=message.sender_id,
         conversation=message.conversation,
         due_at=message.accepted_at,
         accepted_at=message.accepted_at,

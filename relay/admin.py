@@ -16,9 +16,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from participants.admin import ReadOnlyAdmin, badge
-from relay import key_admin  # noqa: F401 -- registers itself
-from relay.delivery import breaker, dead_letter
+from participants.admin import ReadOnlyAdmin, actor, badge
+from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
+from relay.delivery import breaker
 from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
 from relay.querysets import DeliveryQuerySet
 
@@ -30,6 +30,7 @@ _COLOURS = {
     State.DEAD: "#b3261e",
 }
 MOST_COUNTED = 10_000
+MOST_CHOSEN = 1_000  # deliveries that one action handles
 
 
 class CappedPaginator(Paginator):
@@ -100,7 +101,7 @@ class AttemptInline(admin.TabularInline):
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
         "short_id",
-        "sender",
+        "sent_by",
         "recipient_name",
         "state_badge",
         "age",
@@ -118,7 +119,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     actions = ("requeue", "discard")
     inlines = (AttemptInline,)
     fields = (
-        "message_id_link", "sender", "recipient", "recipient_name", "room", "state_badge", "attempts", "next",
+        "message_id_link", "sent_by", "recipient", "recipient_name", "room", "state_badge", "attempts", "next",
         "accepted_at", "expires_at", "delivered_at", "ended_at", "discarded_at", "last_status", "last_took",
         "last_error", "last_answer", "payload_facts",
     )  # fmt: skip
@@ -138,7 +139,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return format_html('<code title="{}">{}</code>', row.message.written_id, row.message.written_id[:8])
 
     @admin.display(description="from", ordering="message__sender__name")
-    def sender(self, row: Delivery) -> str:
+    def sent_by(self, row: Delivery) -> str:
         return row.message.sender.name
 
     @admin.display(description="room")
@@ -181,21 +182,34 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Requeue dead letters: try them again now", permissions=["operate"])
     def requeue(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
-        asked = queryset.count()
-        count = dead_letter.requeue(Delivery.objects.filter(pk__in=queryset.values("pk")))
-        self.message_user(
-            request, f"{count} requeued." + _left(asked - count, "not a dead letter, or nobody to send it to")
-        )
+        chosen = self.chosen(request, queryset)
+        if chosen is None:
+            return
+        count = dead_letters.requeue_chosen(chosen, actor=actor(request))
+        why = "not a dead letter, or its recipient, its payload or the room that it shares with its sender is gone"
+        self.message_user(request, f"{count} requeued." + _left(len(chosen) - count, why))
 
     @admin.action(description="Discard: give up for good, and tell senders of pending ones", permissions=["operate"])
     def discard(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
-        asked = queryset.count()
-        count = dead_letter.discard(Delivery.objects.filter(pk__in=queryset.values("pk")))
+        chosen = self.chosen(request, queryset)
+        if chosen is None:
+            return
+        count = dead_letters.discard_chosen(chosen, actor=actor(request))
         self.message_user(
             request,
-            f"{count} discarded." + _left(asked - count, "delivered, on its way, or discarded already"),
+            f"{count} discarded." + _left(len(chosen) - count, "delivered, on its way, or discarded already"),
             messages.SUCCESS if count else messages.WARNING,
         )
+
+    def chosen(self, request: HttpRequest, queryset: DeliveryQuerySet) -> list[int] | None:
+        """Their keys; None, and a word to whoever chose, where they are more than one request should handle."""
+        ids = list(queryset.order_by().values_list("pk", flat=True)[: MOST_CHOSEN + 1])
+        if len(ids) <= MOST_CHOSEN:
+            return ids
+        url = reverse("admin:relay_deadletterjob_add")
+        said = 'More than {} at once are done in a job: <a href="{}">name a recipient, or since when</a>.'
+        self.message_user(request, format_html(said, MOST_CHOSEN, url), messages.ERROR)
+        return None
 
 
 def _left(count: int, why: str) -> str:

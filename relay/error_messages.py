@@ -62,6 +62,7 @@ def draft(message: Message, status: int, reason: str, relay: Participant) -> tup
         message=error,
         recipient=message.sender,
         recipient_name=message.sender.name,
+        sender=relay,
         due_at=now,
         accepted_at=now,
         expires_at=error.expires_at,

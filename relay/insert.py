@@ -241,6 +241,7 @@ def _delivery_values() -> dict[str, str]:
     values = {
         "recipient_id": "recipient_id",
         "recipient_name": "recipient_name",
+        "sender_id": "given.sender_id",
         "conversation": "given.conversation",
         "due_at": "given.accepted_at",
         "accepted_at": "given.accepted_at",

@@ -12,6 +12,7 @@ RATE_LIMIT_UNAVAILABLE = Counter(
 ATTEMPTS = Counter("dmr_delivery_attempts_total", "Attempts at a delivery, by result.", ["result"])
 SETTLED = Counter("dmr_deliveries_settled_total", "Deliveries that ended, by state.", ["state"])
 ERRORS_SENT = Counter("dmr_error_messages_total", "Error messages to senders.")
+DEAD_LETTERS = Counter("dmr_dead_letters_handled_total", "Dead letters that were requeued or discarded.", ["action"])
 LATENCY = Histogram(
     "dmr_delivery_latency_seconds",
     "From accepting a message to its recipient's answer.",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 
 from participants.models import Participant, Room
 from relay.querysets import (
@@ -28,6 +30,9 @@ class State(models.TextChoices):
 
 
 FINAL = (State.DELIVERED, State.EXPIRED, State.DEAD)
+
+# What will not be tried again by itself, and nobody has discarded; DeliveryQuerySet.dead_letters says the same.
+DEAD_LETTERS = Q(state__in=("dead", "expired"), discarded_at=None)
 
 
 class Message(models.Model):
@@ -84,6 +89,11 @@ class Delivery(models.Model):
         Participant, on_delete=models.PROTECT, null=True, related_name="deliveries", db_index=False
     )
     recipient_name = models.CharField(max_length=255)
+    # Its message's (which has the constraint), so that an index leads to a sender's dead letters. None where the
+    # release before has stored it.
+    sender = models.ForeignKey(
+        Participant, on_delete=models.PROTECT, null=True, related_name="+", db_index=False, db_constraint=False
+    )
     conversation = models.CharField(max_length=255, blank=True)  # its message's
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     due_at = models.DateTimeField()
@@ -139,9 +149,15 @@ class Delivery(models.Model):
             # The admin's list of open dead letters.
             models.Index(
                 F("id").desc(),
-                condition=Q(state__in=("dead", "expired"), discarded_at=None),
+                condition=DEAD_LETTERS,
                 name="delivery_dead_letters",
             ),
+            # dead_letters.Scope: everybody's, those to a recipient, those of a sender, each since some time.
+            models.Index(fields=("ended_at", "id"), condition=DEAD_LETTERS, name="dead_letters_by_end"),
+            models.Index(
+                fields=("recipient_name", "ended_at", "id"), condition=DEAD_LETTERS, name="dead_letters_to_recipient"
+            ),
+            models.Index(fields=("sender", "ended_at", "id"), condition=DEAD_LETTERS, name="dead_letters_of_sender"),
         )
 
     def __str__(self) -> str:
@@ -282,3 +298,71 @@ class DeliveryKey(models.Model):
         if self.signs_until is not None and self.signs_until <= now:
             return self.State.RETIRED
         return self.State.SIGNING if self.signs_from <= now else self.State.NEXT
+
+
+class DeadLetterJob(models.Model):
+    """Many dead letters being requeued or discarded, batch by batch; relay.dead_letter_jobs works it off.
+
+    What was done, and how far it has come, is written in the transaction of each batch: whoever dies in between,
+    the next one goes on from there.
+    """
+
+    class Action(models.TextChoices):
+        REQUEUE = "requeue"
+        DISCARD = "discard"
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        STOPPED = "stopped"  # by somebody, before its end
+
+    public_id = models.UUIDField("id", default=uuid.uuid4, editable=False, unique=True)
+    action = models.CharField(max_length=7, choices=Action.choices, default=Action.REQUEUE)
+    # Which: whose messages (None: everybody's), to whom (empty: to all), ended between when.
+    sender = models.ForeignKey(Participant, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    recipient_name = models.CharField("recipient", max_length=255, blank=True)
+    since = models.DateTimeField(null=True)
+    until = models.DateTimeField()  # at most the moment it was asked for: what dies again later is not in it
+    requested_by = models.CharField(max_length=150)
+    requested_at = models.DateTimeField()
+    estimate = models.PositiveIntegerField()  # how many there were, counted up to dead_letter_jobs.MOST_COUNTED
+    done = models.PositiveIntegerField(default=0)
+    left = models.JSONField(default=dict)  # obstacle -> how many stayed dead letters because of it
+    reached_at = models.DateTimeField(null=True)  # up to this end, and of equal ones up to this key
+    reached_id = models.BigIntegerField(default=0)
+    state = models.CharField(max_length=7, choices=State.choices, default=State.RUNNING)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "requeue or discard of many"
+        verbose_name_plural = "requeues and discards of many"
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(state="running", finished_at=None) | ~Q(state="running") & Q(finished_at__isnull=False),
+                name="a_job_that_runs_has_no_end",
+            ),
+            # dead_letter_jobs.start: a sender waits for one before it asks for the next.
+            models.UniqueConstraint(
+                fields=("sender",), condition=Q(state="running"), name="one_running_job_of_a_sender"
+            ),
+        )
+        indexes = (
+            # dead_letter_jobs.work_off.
+            models.Index(fields=("id",), condition=Q(state="running"), name="dead_letter_job_running"),
+        )
+
+    def __str__(self) -> str:
+        parts = [f"{self.action} dead letters"]
+        if self.recipient_name:
+            parts.append(f"to {self.recipient_name}")
+        if self.since:
+            parts.append(f"since {timezone.localtime(self.since):%Y-%m-%d %H:%M:%S}")
+        return " ".join(parts)
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == self.State.RUNNING
+
+    @property
+    def count_left(self) -> int:
+        return sum(self.left.values())

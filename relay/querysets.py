@@ -9,11 +9,22 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q, Value
+from django.db.models import Case, CharField, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
+
+from participants import names
+from participants.models import Membership
 
 if TYPE_CHECKING:
     from relay.models import Attempt, Delivery, DeliveryKey, Message, StoredBytes  # noqa: F401
+
+
+class Obstacle(models.TextChoices):
+    """Why a dead letter cannot be requeued."""
+
+    RECIPIENT_GONE = "recipient-gone", "nobody has the recipient's name, or it has left the network"
+    PAYLOAD_DELETED = "payload-deleted", "its payload was deleted"
+    NO_SHARED_ROOM = "no-shared-room", "sender and recipient share no room"
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -29,6 +40,22 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def dead_letters(self) -> DeliveryQuerySet:
         """All that will not be tried again by itself, and that nobody has discarded."""
         return self.filter(state__in=("dead", "expired"), discarded_at=None)
+
+    def with_obstacle(self) -> Any:
+        """Each with `obstacle`: why it cannot be requeued, empty where it can. (A set of the same kind.)"""
+        one_room = Membership.objects.filter(
+            participant=OuterRef("recipient_id"), room__memberships__participant=OuterRef("message__sender_id")
+        )
+        return self.annotate(
+            obstacle=Case(
+                When(Q(recipient=None) | Q(recipient__deleted_at__isnull=False), then=Value(Obstacle.RECIPIENT_GONE)),
+                When(message__payload_deleted_at__isnull=False, then=Value(Obstacle.PAYLOAD_DELETED)),
+                # Our own error messages need no room.
+                When(~Q(message__sent_by=names.DMR) & ~Exists(one_room), then=Value(Obstacle.NO_SHARED_ROOM)),
+                default=Value(""),
+                output_field=CharField(),
+            )
+        )
 
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):

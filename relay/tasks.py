@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task, signals
 
 from dmr_project.lib import queues
-from relay import retention, stored_bytes
+from relay import dead_letter_jobs, retention, stored_bytes
 from relay.delivery import bell, sweeper, wake
 from relay.delivery.engine import engine
 
@@ -26,10 +26,17 @@ def sweep() -> None:
     wake.pump()
 
 
+@shared_task(name="relay.dead_letters", queue=queues.MAINTENANCE, time_limit=60)
+def dead_letters() -> None:
+    """Goes on with the requeues and discards of many dead letters."""
+    dead_letter_jobs.work_off()
+
+
 @shared_task(name="relay.forget", queue=queues.MAINTENANCE, time_limit=60)
 def forget() -> None:
-    """Deletes payloads and messages whose retention is over."""
+    """Deletes payloads, messages and jobs whose retention is over."""
     retention.run()
+    dead_letter_jobs.forget()
 
 
 @shared_task(name="relay.recount", queue=queues.MAINTENANCE, time_limit=60)

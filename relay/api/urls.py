@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay.api import batch, messages, well_known
+from relay.api import batch, dead_letters, messages, well_known
 
 urlpatterns = [
     path(".well-known/jwks.json", well_known.JsonWebKeys.as_view()),
@@ -13,5 +13,10 @@ urlpatterns = [
     path("conversations/<str:participant>/<str:conversation>", messages.Conversation.as_view()),
     path("api/v1/messages/batch", batch.Batch.as_view()),
     path("api/v1/rooms/<str:room>/messages", messages.RoomMessages.as_view()),
+    path("api/v1/dead-letters", dead_letters.DeadLetters.as_view()),
+    path("api/v1/dead-letters/requeue", dead_letters.Requeue.as_view()),
+    path("api/v1/dead-letters/requeues/<uuid:job>", dead_letters.RequeueJob.as_view()),
+    path("api/v1/dead-letters/discard", dead_letters.Discard.as_view()),
+    path("api/v1/dead-letters/discards/<uuid:job>", dead_letters.DiscardJob.as_view()),
     path("messages/<str:message_id>", messages.OneMessage.as_view()),
 ]

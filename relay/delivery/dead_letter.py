@@ -20,15 +20,15 @@ DISCARDED = "discarded by staff"
 def requeue(deliveries: DeliveryQuerySet) -> int:
     """Makes dead letters due now, with all their attempts and a new time to live. Returns how many.
 
-    Those whose recipient does not exist, or whose payload is gone, stay what they are.
+    Those with an obstacle (see DeliveryQuerySet.with_obstacle) stay what they are.
+
+    All become due at once, and not bit by bit: a claim takes a few of each recipient at a time, and few are in
+    flight to one, so that neither the others nor the recipient itself have more to do at once than ever; a breaker
+    stops at the fifth failure. A recipient's new messages wait behind what was requeued before them.
     """
     now = timezone.now()
-    count = deliveries.filter(
-        state__in=(State.DEAD, State.EXPIRED),
-        recipient__isnull=False,
-        recipient__deleted_at=None,
-        message__payload_deleted_at=None,
-    ).update(
+    possible = deliveries.filter(state__in=(State.DEAD, State.EXPIRED)).with_obstacle().filter(obstacle="")
+    count: int = possible.update(
         state=State.PENDING,
         due_at=now,
         attempts=0,
@@ -36,6 +36,7 @@ def requeue(deliveries: DeliveryQuerySet) -> int:
         ended_at=None,
         discarded_at=None,
     )
+    metrics.DEAD_LETTERS.labels(action="requeue").inc(count)
     transaction.on_commit(wake.pump)
     return count
 
@@ -62,6 +63,7 @@ def discard(deliveries: DeliveryQuerySet) -> int:
                 ended[delivery.message_id] = retention.retention_of(delivery.message)
             count += changed
         retention.note_ended(ended, now)
+    metrics.DEAD_LETTERS.labels(action="discard").inc(count)
     return count
 
 

@@ -89,6 +89,7 @@ def test_a_row_is_what_the_models_would_have_stored(pair: tuple[Participant, Par
         message_id=stored.message_id,
         recipient=pair[1],
         recipient_name=pair[1].name,
+        sender_id=given.message["sender_id"],
         conversation="c",
         due_at=given.message["accepted_at"],
         accepted_at=given.message["accepted_at"],

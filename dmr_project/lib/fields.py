@@ -1,0 +1,61 @@
+"""Values of a JSON body or a query string, each bad one named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from dmr_project.lib.errors import InvalidInput
+
+LONGEST = 255  # characters
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can hold one, no database can
+
+
+def text(asked: Mapping[str, Any], name: str) -> str:
+    """Empty where it is left out or null. Raises InvalidInput."""
+    value = asked.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value or _SURROGATE.search(value):
+        raise invalid(name, f"must be text of at most {LONGEST} characters")
+    return value
+
+
+def time(asked: Mapping[str, Any], name: str) -> datetime | None:
+    """None where it is left out. Raises InvalidInput."""
+    value = text(asked, name)
+    if not value:
+        return None
+    try:
+        found = parse_datetime(value)
+    except ValueError:  # well written, but no such day
+        found = None
+    if found is None or found.tzinfo is None or not 1970 <= found.year <= 9000:
+        raise invalid(name, "must be a time in ISO 8601 with its offset, such as 2026-11-24T03:00:00Z")
+    return found
+
+
+def number(asked: Mapping[str, Any], name: str, usual: int | None, most: int) -> int | None:
+    """From 1 to `most`, written in decimal; `usual` where it is left out. Raises InvalidInput."""
+    value = text(asked, name)
+    if not value:
+        return usual
+    if not (value.isascii() and value.isdigit() and len(value) <= 9 and 1 <= int(value) <= most):
+        raise invalid(name, f"must be a whole number from 1 to {most}")
+    return int(value)
+
+
+def refuse_unknown(asked: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """A misspelt field must not widen what is meant. Raises InvalidInput."""
+    for name in asked:
+        if name not in known:
+            raise invalid(ascii(name)[1:51].rstrip("'"), f"is not known here; known are {', '.join(known)}")
+
+
+def invalid(name: str, detail: str) -> InvalidInput:
+    return InvalidInput(f"{name} {detail}", errors=[{"field": name, "detail": detail}])

@@ -1,0 +1,127 @@
+"""Requeueing and discarding many dead letters in Django admin: a page to ask for it, one to see how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.widgets import AdminSplitDateTime
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from participants.admin import ReadOnlyAdmin, actor, badge
+from relay import dead_letter_jobs
+from relay.dead_letters import Scope
+from relay.models import DeadLetterJob
+from relay.querysets import Obstacle
+
+_COLOURS = {
+    DeadLetterJob.State.RUNNING: "#1a5fb4",
+    DeadLetterJob.State.DONE: "#2b7a3d",
+    DeadLetterJob.State.STOPPED: "#8a5a00",
+}
+
+
+class DeadLetterJobForm(forms.ModelForm):
+    """Which dead letters, and what to do with them."""
+
+    since = forms.SplitDateTimeField(
+        required=False, widget=AdminSplitDateTime, help_text="Dead since then, or later."
+    )
+    until = forms.SplitDateTimeField(
+        required=False, widget=AdminSplitDateTime, help_text="Dead since then, or earlier; empty: now."
+    )
+
+    class Meta:
+        model = DeadLetterJob
+        fields = ("action", "recipient_name", "since", "until")
+        help_texts = {"recipient_name": "Those to this recipient, by its exact name; empty: to all."}
+
+    def clean(self) -> dict[str, Any]:
+        said: dict[str, Any] = super().clean() or self.cleaned_data
+        if not said.get("recipient_name") and not said.get("since") and not self.errors:
+            raise forms.ValidationError("Name a recipient, or since when.")
+        return said
+
+    def _post_clean(self) -> None:
+        """The row is made by dead_letter_jobs.start, which fills in the rest."""
+
+
+@admin.register(DeadLetterJob)
+class DeadLetterJobAdmin(ReadOnlyAdmin):
+    form = DeadLetterJobForm
+    change_form_template = "admin/relay/deadletterjob/change_form.html"
+    list_display = ("__str__", "state_badge", "progress", "left_alone", "requested_by", "requested_at", "finished_at")
+    list_filter = ("state", "action")
+    ordering = ("-id",)
+    list_per_page = 50
+    show_full_result_count = False
+    fields = (
+        "state_badge", "progress", "left_alone", "action", "recipient_name", "sender", "since", "until",
+        "requested_by", "requested_at", "finished_at",
+    )  # fmt: skip
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else self.form.Meta.fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("relay.change_delivery")
+
+    def save_model(self, request: HttpRequest, obj: DeadLetterJob, form: Any, change: bool) -> None:
+        asked = form.cleaned_data
+        scope = Scope(None, asked["recipient_name"], asked["since"], asked["until"])
+        job = dead_letter_jobs.start(asked["action"], scope, actor=actor(request))
+        obj.__dict__.update(job.__dict__)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """It is in the history of changes, with how it ended."""
+
+    def response_add(self, request: HttpRequest, obj: DeadLetterJob, post_url_continue: Any = None) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:relay_deadletterjob_change", args=[obj.pk]))
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Who asked for it, and how it ended, is among the registry's changes."""
+        job = self.get_object(request, unquote(object_id))
+        if job is None or not self.has_view_permission(request, job):
+            raise PermissionDenied
+        query = urlencode({"kind": self.opts.model_name, "subject_id": job.public_id})
+        return HttpResponseRedirect(f"{reverse('admin:participants_change_changelist')}?{query}")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.stop))
+        return [path("<int:pk>/stop/", view, name="relay_deadletterjob_stop"), *super().get_urls()]
+
+    def stop(self, request: HttpRequest, pk: int) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        job = DeadLetterJob.objects.filter(pk=pk).first()
+        if job is None or not dead_letter_jobs.stop(job, actor=actor(request)):
+            messages.warning(request, "It was over already.")
+        else:
+            messages.success(request, "Stopped: what was not done stays a dead letter.")
+        return HttpResponseRedirect(reverse("admin:relay_deadletterjob_change", args=[pk]))
+
+    @admin.display(description="state", ordering="state")
+    def state_badge(self, row: DeadLetterJob) -> SafeString:
+        return badge(row.get_state_display(), _COLOURS[DeadLetterJob.State(row.state)])
+
+    @admin.display(description="progress")
+    def progress(self, row: DeadLetterJob) -> str:
+        least = "at least " if row.estimate >= dead_letter_jobs.MOST_COUNTED else ""
+        done = "requeued" if row.action == DeadLetterJob.Action.REQUEUE else "discarded"
+        return f"{row.done} {done} of {least}{row.estimate}"
+
+    @admin.display(description="left alone")
+    def left_alone(self, row: DeadLetterJob) -> str:
+        return "; ".join(f"{count}: {Obstacle(name).label}" for name, count in sorted(row.left.items())) or "–"
