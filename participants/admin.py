@@ -29,7 +29,7 @@ admin.site.index_title = "Bürokratt's network"
 
 PARTICIPANT_FIELDS = (
     "institution", "name", "type", "host", "status", "success_statuses", "source_networks",
-    "messages_per_second", "messages_burst", "stored_bytes_limit",
+    "wants_receipts", "messages_per_second", "messages_burst", "stored_bytes_limit",
 )  # fmt: skip
 
 _COLOURS = {"Active": "#2b7a3d", "Suspended": "#b3261e", "Disabled": "#8a5a00", "Deleted": "#666"}

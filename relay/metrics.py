@@ -13,6 +13,7 @@ ATTEMPTS = Counter("dmr_delivery_attempts_total", "Attempts at a delivery, by re
 SETTLED = Counter("dmr_deliveries_settled_total", "Deliveries that ended, by state.", ["state"])
 ERRORS_SENT = Counter("dmr_error_messages_total", "Error messages to senders.")
 DEAD_LETTERS = Counter("dmr_dead_letters_handled_total", "Dead letters that were requeued or discarded.", ["action"])
+RECEIPTS_SENT = Counter("dmr_receipts_total", "Receipts to senders that want them.")
 LATENCY = Histogram(
     "dmr_delivery_latency_seconds",
     "From accepting a message to its recipient's answer.",

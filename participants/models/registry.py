@@ -94,6 +94,11 @@ class Participant(models.Model):
         help_text="Networks such as 10.1.2.0/24, separated by commas: whoever sends from there is believed to be "
         "this participant, without a key. Only for an unmodified client of the first generation.",
     )
+    wants_receipts = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Is it told of each delivery of its messages, by a message from Dmr?",
+    )
     messages_per_second = models.PositiveIntegerField(
         "messages a second", null=True, blank=True, help_text="That it may send; empty: as others, 0: no limit."
     )

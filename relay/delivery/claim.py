@@ -19,6 +19,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from participants.models import DEFAULT_RETENTION, Participant
+from relay import receipts
 from relay.delivery import breaker
 from relay.models import Breaker, Delivery, State
 
@@ -45,6 +46,8 @@ class Claimed:
     message_pk: int
     sent_by: str
     sender_name: str  # the participant's own, where sent_by is an alias
+    sender_id: int
+    wants_receipt: bool  # the sender, of this message
     send_to: str
     recipient_name: str  # now; send_to is what the sender wrote
     room: str  # that the message was posted to; empty where it was sent to the recipient alone
@@ -176,6 +179,7 @@ _COLUMNS = {
     "message_pk": "message_id",
     "sent_by": "message__sent_by",
     "sender_name": "message__sender__name",
+    "sender_id": "message__sender_id",
     "recipient_name": "recipient__name",
     "written_id": "message__written_id",
     "written_ref": "message__written_ref",
@@ -187,6 +191,7 @@ _COLUMNS = {
 }
 _MORE = (
     "recipient__deleted_at",
+    "message__sender__wants_receipts",
     "recipient__breaker__failures",
     "recipient__breaker__state",
     "recipient_name",
@@ -216,6 +221,8 @@ def _claimed(row: dict[str, Any]) -> Claimed:
     kept = row["message__room__retention"]
     return Claimed(
         **{name: row[column] for name, column in _COLUMNS.items()},
+        wants_receipt=row["message__sender__wants_receipts"]
+        and receipts.is_wanted(row["message__sent_by"], row["message__model_type"]),
         recipient_is_gone=row["recipient__deleted_at"] is not None,
         failures=row["recipient__breaker__failures"] or 0,
         is_probe=row["recipient__breaker__state"] == Breaker.State.OPEN,

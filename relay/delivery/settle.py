@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from dmr_project.lib.log import event
-from relay import error_messages, metrics, retention
+from relay import error_messages, metrics, receipts, retention
 from relay.delivery import breaker, retry
 from relay.delivery.breaker import Failures
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import GONE, Outcome, Verdict
 from relay.models import Attempt, Delivery, Message, State
+from relay.receipts import Delivered
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def _settle(attempted: Collection[Attempted]) -> None:
         _settle_delivered(succeeded)
     else:
         with transaction.atomic():
+            _give_receipts([each for each in succeeded if each.claimed.wants_receipt])
             _settle_delivered(succeeded)
             for each in failed:
                 _settle_failed(each)
@@ -78,8 +80,8 @@ def _settle(attempted: Collection[Attempted]) -> None:
 
 
 def _is_one_statement(succeeded: Collection[Attempted], failed: Collection[Attempted]) -> bool:
-    """The usual batch, which needs no transaction around it: all went well, and no breaker has to hear of it."""
-    is_quiet = not failed and not any(each.claimed.failures for each in succeeded)
+    """The usual batch, which needs no transaction around it: all went well, and nobody else has to hear of it."""
+    is_quiet = not failed and not any(each.claimed.failures or each.claimed.wants_receipt for each in succeeded)
     return is_quiet and connection.vendor == "postgresql"
 
 
@@ -147,6 +149,29 @@ def _settle_delivered(attempted: Collection[Attempted]) -> None:
     at = connection.ops.adapt_datetimefield_value(ended_at)
     with connection.cursor() as cursor:
         cursor.execute(statement, {"at": at, "outcomes": json.dumps(outcomes)})
+
+
+def _give_receipts(attempted: Sequence[Attempted]) -> None:
+    """Of those whose lease is still ours, and so about to be settled: each is given once, and by one."""
+    if not attempted:
+        return
+    ids = [each.claimed.id for each in attempted]
+    rows = Delivery.objects.filter(id__in=ids, state=State.DELIVERING).order_by("id").select_for_update()
+    tokens = dict(rows.values_list("id", "lease_token"))
+    receipts.store(
+        [
+            Delivered(
+                written_id=each.claimed.written_id,
+                sender_id=each.claimed.sender_id,
+                sender_name=each.claimed.sender_name,
+                recipient=each.claimed.recipient_name,
+                at=each.ended_at,
+                status=each.outcome.status,
+            )
+            for each in attempted
+            if tokens.get(each.claimed.id) == each.claimed.token
+        ]
+    )
 
 
 def _settle_failed(each: Attempted) -> None:
