@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import unquote
 
 from django.conf import settings
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
+from prometheus_client import Counter
 
+from dmr_project import metrics
 from dmr_project.lib import origin
 from dmr_project.lib.api import DATABASE_AWAY, problem_response, unavailable
 from dmr_project.lib.errors import DomainError, InvalidInput
 from dmr_project.lib.network import client_address, is_within, parse_address
+from dmr_project.pages import is_for_machines
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
 
 class VersionHeader:
-    """`X-Byk-DMR-Version` on every answer."""
+    """`X-Byk-DMR-Version` on every answer; counts those to machines."""
 
     def __init__(self, respond: Respond) -> None:
         self.respond = respond
@@ -26,7 +30,14 @@ class VersionHeader:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.respond(request)
         response["X-Byk-DMR-Version"] = settings.VERSION
+        if is_for_machines(request):
+            _answered(response.status_code).inc()
         return response
+
+
+@lru_cache(maxsize=100)
+def _answered(status: int) -> Counter:
+    return metrics.ANSWERS.labels(status=str(status))
 
 
 class ProxyAddress:

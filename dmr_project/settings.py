@@ -232,17 +232,17 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "dmr_project.middleware.VersionHeader",
     "dmr_project.middleware.ProxyAddress",
-    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "dmr_project.pages.Measured",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "dmr_project.pages.Files",
     "dmr_project.middleware.Problems",
-    "django.middleware.common.CommonMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "dmr_project.pages.Common",
+    "dmr_project.pages.Sessions",
+    "dmr_project.pages.Csrf",
+    "dmr_project.pages.Users",
+    "dmr_project.pages.Messages",
+    "dmr_project.pages.Frames",
+    "dmr_project.pages.MeasuredInside",
 ]
 ROOT_URLCONF = "dmr_project.urls"
 WSGI_APPLICATION = "dmr_project.wsgi.application"
