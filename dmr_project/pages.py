@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
@@ -63,7 +63,7 @@ class Sessions(_OnPages, SessionMiddleware):
 
 
 class Csrf(_OnPages, CsrfViewMiddleware):
-    def process_view(self, request: HttpRequest, *arguments: Any) -> Any:  # type: ignore[override]
+    def process_view(self, request: HttpRequest, *arguments: Any) -> Any:
         return None if is_for_machines(request) else super().process_view(request, *arguments)
 
 
