@@ -110,6 +110,7 @@ def prepare_database(*, is_production: bool) -> None:
     from dmr_project.lib.sealing import CannotUnseal
     from participants import registry
     from relay import delivery_keys
+    from staff import roles
 
     try:
         executor = MigrationExecutor(connection)
@@ -122,6 +123,7 @@ def prepare_database(*, is_production: bool) -> None:
         if plan:
             call_command("migrate", verbosity=0, interactive=False)
         registry.ensure_own_entries()
+        roles.sync()
         delivery_keys.ensure()
         delivery_keys.reseal()
     except CannotUnseal as error:

@@ -66,6 +66,8 @@ SECRET_KEY_FALLBACKS = env.text("DMR_SECRET_KEY_FALLBACKS").split()
 ADMIN_USER = env.text("DMR_ADMIN_USER", "admin")
 ADMIN_PASSWORD = env.text("DMR_ADMIN_PASSWORD")
 ADMIN_API_KEY = env.text("DMR_ADMIN_API_KEY")
+SESSION_IDLE_MINUTES = env.number("DMR_SESSION_IDLE_MINUTES", 30, 1, 24 * 60)
+SESSION_HOURS = env.number("DMR_SESSION_HOURS", 8, 1, 7 * 24)
 
 # -- limits of each sender, unless it has its own --
 BURST_SECONDS = 10  # of its rate, that a sender may use at once
@@ -214,7 +216,7 @@ CELERY_BEAT_SCHEDULE = {
 
 # -- applications --
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "staff.site.Admin",  # django.contrib.admin, with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -227,6 +229,7 @@ INSTALLED_APPS = [
     "participants",
     "relay",
     "updates",
+    "staff",
     "observability",
 ]
 MIDDLEWARE = [
@@ -241,6 +244,7 @@ MIDDLEWARE = [
     "dmr_project.pages.Csrf",
     "dmr_project.pages.Users",
     "dmr_project.pages.Messages",
+    "staff.middleware.Sessions",
     "dmr_project.pages.Frames",
     "dmr_project.pages.MeasuredInside",
 ]
@@ -288,7 +292,7 @@ CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PATH_PREFIX or "/"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # of JSON and forms; a message's payload has its room's limit
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_AGE = SESSION_HOURS * 3600
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"

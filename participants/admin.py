@@ -224,6 +224,9 @@ class ParticipantAdmin(SavesMemberships):
     def has_delete_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not (obj and obj.is_relay)
 
+    def has_suspend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("participants.suspend_participant")
+
     @admin.display(description="state", ordering="status")
     def state(self, row: Participant) -> SafeString:
         return badge(row.get_status_display(), _COLOURS[row.status])
@@ -270,7 +273,7 @@ class ParticipantAdmin(SavesMemberships):
     def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """One more key, so that an old one can be replaced without a gap."""
         participant = self.get_object(request, unquote(object_id))
-        if participant is None or not self.has_change_permission(request, participant):
+        if participant is None or participant.is_relay or not request.user.has_perm("participants.add_apikey"):
             raise PermissionDenied
         form = IssueKeyForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
@@ -291,7 +294,7 @@ class ParticipantAdmin(SavesMemberships):
         }
         return TemplateResponse(request, "admin/participants/participant/issue_key.html", context)
 
-    @admin.action(description="Suspend: may not send, and what is addressed to it is held", permissions=["change"])
+    @admin.action(description="Suspend: may not send, and what is addressed to it is held", permissions=["suspend"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
         count = registry.set_status(queryset, Participant.Status.SUSPENDED, actor=actor(request))
         self.message_user(request, f"{count} suspended; {len(queryset) - count} were already, or may not be.")
@@ -301,7 +304,7 @@ class ParticipantAdmin(SavesMemberships):
         count = registry.set_success_statuses(queryset, names.RUUTER_STATUSES, actor=actor(request))
         self.message_user(request, f"{count} changed; {len(queryset) - count} had it already, or may not be changed.")
 
-    @admin.action(description="Activate: sends and receives again", permissions=["change"])
+    @admin.action(description="Activate: sends and receives again", permissions=["suspend"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
         count = registry.set_status(queryset, Participant.Status.ACTIVE, actor=actor(request))
         self.message_user(request, f"{count} activated; {len(queryset) - count} were active already.")
@@ -326,7 +329,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         return badge("Valid", _COLOURS["Active"]) if row.is_valid else badge("Expired", _COLOURS["Disabled"])
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("participants.change_apikey")
+        return request.user.has_perm("participants.revoke_apikey")
 
     @admin.action(description="Revoke: void at once, and for good", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -177,10 +177,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def payload_facts(self, row: Delivery) -> str:
         return payload_facts(row.message)
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("relay.change_delivery")
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("relay.requeue_delivery")
 
-    @admin.action(description="Requeue dead letters: try them again now", permissions=["operate"])
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("relay.discard_delivery")
+
+    @admin.action(description="Requeue dead letters: try them again now", permissions=["requeue"])
     def requeue(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
         chosen = self.chosen(request, queryset)
         if chosen is None:
@@ -189,7 +192,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         why = "not a dead letter, or its recipient, its payload or the room that it shares with its sender is gone"
         self.message_user(request, f"{count} requeued." + _left(len(chosen) - count, why))
 
-    @admin.action(description="Discard: give up for good, and tell senders of pending ones", permissions=["operate"])
+    @admin.action(description="Discard: give up for good, and tell senders of pending ones", permissions=["discard"])
     def discard(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
         chosen = self.chosen(request, queryset)
         if chosen is None:
@@ -275,10 +278,10 @@ class BreakerAdmin(ReadOnlyAdmin):
     def state_badge(self, row: Breaker) -> SafeString:
         return badge(row.get_state_display(), "#2b7a3d" if row.state == Breaker.State.CLOSED else "#b3261e")
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("relay.change_delivery")
+    def has_close_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("relay.close_breaker")
 
-    @admin.action(description="Close: try the recipient again now", permissions=["operate"])
+    @admin.action(description="Close: try the recipient again now", permissions=["close"])
     def close(self, request: HttpRequest, queryset: QuerySet[Breaker]) -> None:
         count = breaker.close(queryset)
         self.message_user(request, f"{count} closed." + _left(queryset.count() - count, "closed already"))

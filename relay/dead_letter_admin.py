@@ -74,7 +74,7 @@ class DeadLetterJobAdmin(ReadOnlyAdmin):
         return self.fields if obj else ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("relay.change_delivery")
+        return request.user.has_perm("relay.add_deadletterjob")
 
     def save_model(self, request: HttpRequest, obj: DeadLetterJob, form: Any, change: bool) -> None:
         asked = form.cleaned_data

@@ -70,7 +70,7 @@ class DeliveryKeyAdmin(ReadOnlyAdmin):
         return [rotate, *super().get_urls()]
 
     def has_rotate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("relay.change_deliverykey")
+        return request.user.has_perm("relay.rotate_deliverykey")
 
     def rotate(self, request: HttpRequest) -> HttpResponse:
         """A button was pressed: the next key, or with `at_once` a new one in place of all others."""

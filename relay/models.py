@@ -113,6 +113,10 @@ class Delivery(models.Model):
 
     class Meta:
         verbose_name_plural = "deliveries"
+        permissions = (
+            ("requeue_delivery", "Can requeue dead letters"),
+            ("discard_delivery", "Can discard deliveries"),
+        )
         constraints = (
             models.CheckConstraint(
                 condition=~Q(state="delivering") | Q(lease_until__isnull=False, lease_token__isnull=False),
@@ -204,6 +208,7 @@ class Breaker(models.Model):
     last_error = models.CharField(max_length=255, blank=True)
 
     class Meta:
+        permissions = (("close_breaker", "Can close breakers"),)
         constraints = (
             models.CheckConstraint(
                 condition=~Q(state="open") | Q(probe_at__isnull=False), name="an_open_breaker_has_a_probe"
@@ -274,6 +279,7 @@ class DeliveryKey(models.Model):
 
     class Meta:
         ordering = ("-number",)
+        permissions = (("rotate_deliverykey", "Can rotate and replace delivery keys"),)
         constraints = (
             models.CheckConstraint(
                 condition=Q(signs_until__isnull=True, published_until__isnull=True)

@@ -119,6 +119,7 @@ class Participant(models.Model):
 
     class Meta:
         ordering = ("name",)
+        permissions = (("suspend_participant", "Can suspend and activate participants"),)
         constraints = (
             models.UniqueConstraint(
                 fields=("name",), condition=Q(deleted_at=None), name="participant_name_is_unique"
@@ -160,6 +161,7 @@ class ApiKey(models.Model):
         verbose_name = "API key"
         verbose_name_plural = "API keys"
         ordering = ("-created_at",)
+        permissions = (("revoke_apikey", "Can revoke API keys"),)
 
     def __str__(self) -> str:
         return f"{self.hint}… of {self.participant}"

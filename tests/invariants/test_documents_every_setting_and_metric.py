@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-APPS = ("dmr_project", "participants", "relay", "updates", "observability")
+APPS = ("dmr_project", "participants", "relay", "updates", "staff", "observability")
 READERS = {"text", "url", "flag", "number", "choice", "networks"}
 
 

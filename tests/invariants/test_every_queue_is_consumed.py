@@ -8,7 +8,7 @@ from dmr_project import server
 from dmr_project.celery import app
 from dmr_project.lib import queues
 
-APPS = ("dmr_project.", "participants.", "relay.", "updates.", "observability.")
+APPS = ("dmr_project.", "participants.", "relay.", "updates.", "staff.", "observability.")
 
 
 def our_tasks() -> dict[str, object]:

@@ -28,6 +28,8 @@ class DomainAdmin(ReadOnlyAdmin):
     new_title = ""
     new_button = "Save"
     new_help = ""
+    # Name of a button, and of the action on the list → the permission it asks for. What is not here nobody may do.
+    permissions: dict[str, str] = {}
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Any, str]:
         """Makes the domain call; returns the row and what to tell. Raises DomainError."""
@@ -41,8 +43,9 @@ class DomainAdmin(ReadOnlyAdmin):
         """Makes the domain call of the button; returns what to tell. Raises DomainError."""
         raise NotImplementedError
 
-    def may_steer(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}")
+    def may(self, request: HttpRequest, name: str) -> bool:
+        permission = self.permissions.get(name)
+        return permission is not None and request.user.has_perm(permission)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.new_form is not None and request.user.has_perm(
@@ -82,7 +85,8 @@ class DomainAdmin(ReadOnlyAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
-        buttons = self.buttons(row) if row is not None and self.may_steer(request) else {}
+        buttons = self.buttons(row) if row is not None else {}
+        buttons = {name: said for name, said in buttons.items() if self.may(request, name)}
         context = {"buttons": buttons, **(self.more_context(row) if row is not None else {})}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
@@ -112,7 +116,7 @@ class DomainAdmin(ReadOnlyAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.get_object(request, unquote(object_id))
-        if row is None or not self.may_steer(request):
+        if row is None or not self.may(request, name):
             raise PermissionDenied
         try:
             if name not in self.buttons(row):

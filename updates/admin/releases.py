@@ -47,6 +47,7 @@ class StaffKeyAdmin(DomainAdmin):
     search_fields = ("key_id", "person__username")
     fields = ("person", "key_id", "public_key", "created_at", "withdrawn_at")
     actions = ("withdraw",)
+    permissions = {"withdraw": "updates.withdraw_staffkey"}
     change_form_template = "admin/updates/change_form.html"
 
     @admin.display(description="key id", ordering="key_id")
@@ -68,10 +69,10 @@ class StaffKeyAdmin(DomainAdmin):
         staff_keys.withdraw(row, actor=actor(request))
         return "The key is withdrawn."
 
-    def has_steer_permission(self, request: HttpRequest) -> bool:
-        return self.may_steer(request)
+    def has_withdraw_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "withdraw")
 
-    @admin.action(description="Withdraw: signatures by it count for nothing", permissions=["steer"])
+    @admin.action(description="Withdraw: signatures by it count for nothing", permissions=["withdraw"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[StaffKey]) -> None:
         self.act_on_all(request, queryset, lambda row: staff_keys.withdraw(row, actor=actor(request)), "withdrawn")
 
@@ -130,6 +131,11 @@ class ReleaseAdmin(DomainAdmin):
     )
     readonly_fields = ("state_now", "how_severe", "signatures_held", "components", "manifest_text")
     actions = ("approve", "publish")
+    permissions = {
+        "approve": "updates.approve_release",
+        "publish": "updates.publish_release",
+        "withdraw": "updates.withdraw_release",
+    }
     change_form_template = "admin/updates/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
@@ -208,15 +214,18 @@ class ReleaseAdmin(DomainAdmin):
         done = {"approve": "approved", "publish": "published", "withdraw": "withdrawn"}[name]
         return f"{row} is {done}."
 
-    def has_steer_permission(self, request: HttpRequest) -> bool:
-        return self.may_steer(request)
+    def has_approve_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "approve")
 
-    @admin.action(description="Approve", permissions=["steer"])
+    def has_publish_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "publish")
+
+    @admin.action(description="Approve", permissions=["approve"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
         user: Any = request.user
         self.act_on_all(request, queryset, lambda row: releases.approve(row, user), "approved")
 
-    @admin.action(description="Publish", permissions=["steer"])
+    @admin.action(description="Publish", permissions=["publish"])
     def publish(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
         user: Any = request.user
         self.act_on_all(request, queryset, lambda row: releases.publish(row, user), "published")

@@ -93,6 +93,7 @@ class RolloutAdmin(DomainAdmin):
         ("institution", "participant_type", "from_version"),
     )
     readonly_fields = ("state_now",)
+    permissions = dict.fromkeys(("pause", "resume", "abort"), "updates.steer_rollout")
     change_form_template = "admin/updates/rollout.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rollout]:

@@ -24,6 +24,7 @@ class StaffKey(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        permissions = (("withdraw_staffkey", "Can withdraw signing keys"),)
 
     def __str__(self) -> str:
         return f"{self.key_id[:12]}… of {self.person.get_username()}"
@@ -71,6 +72,11 @@ class Release(models.Model):
 
     class Meta:
         ordering = ("-sequence",)
+        permissions = (
+            ("approve_release", "Can approve releases of somebody else"),
+            ("publish_release", "Can publish releases"),
+            ("withdraw_release", "Can withdraw releases"),
+        )
         constraints = (
             models.CheckConstraint(condition=Q(sequence__gt=0), name="release_sequence_is_positive"),
             models.CheckConstraint(

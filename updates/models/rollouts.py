@@ -65,6 +65,7 @@ class Rollout(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        permissions = (("steer_rollout", "Can pause, resume and abort rollouts"),)
         constraints = (
             models.UniqueConstraint(
                 fields=("release",),
