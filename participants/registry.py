@@ -145,7 +145,7 @@ def set_own_status(participant_id: int, status: str) -> Participant:
     return stored
 
 
-def remove_participant(participant: Participant, *, actor: str) -> None:
+def remove_participant(participant: Participant, *, actor: str, reason: str = "") -> None:
     """Deletes it: its name is free, its keys are void, what is addressed to it becomes a dead letter."""
     with history.atomic():
         stored = Participant.objects.select_for_update().get(pk=participant.pk)
@@ -160,10 +160,10 @@ def remove_participant(participant: Participant, *, actor: str) -> None:
         stored.memberships.all().delete()
         for key in stored.keys.filter(revoked_at=None):
             revoke_key(key, actor=actor)
-        history.record("delete", stored, actor, before=before, after=history.facts(stored))
+        history.record("delete", stored, actor, before=before, after=history.facts(stored), reason=reason)
 
 
-def remove_institution(institution: Institution, *, actor: str) -> None:
+def remove_institution(institution: Institution, *, actor: str, reason: str = "") -> None:
     """Deletes it. Raises StillInUse while it has participants."""
     with history.atomic():
         stored = Institution.objects.select_for_update().get(pk=institution.pk)
@@ -175,7 +175,7 @@ def remove_institution(institution: Institution, *, actor: str) -> None:
         before = history.facts(stored)
         stored.deleted_at = timezone.now()
         stored.save(update_fields=["deleted_at"])
-        history.record("delete", stored, actor, before=before, after=history.facts(stored))
+        history.record("delete", stored, actor, before=before, after=history.facts(stored), reason=reason)
 
 
 def issue_key(
@@ -219,7 +219,7 @@ def _may_be_chosen(key: str) -> bool:
     return KEY_LENGTHS[0] <= len(key) <= KEY_LENGTHS[1] and is_written_well and not keys.is_staff_key(key)
 
 
-def revoke_key(key: ApiKey, *, actor: str) -> bool:
+def revoke_key(key: ApiKey, *, actor: str, reason: str = "") -> bool:
     """Makes the key void at once. False where it was already."""
     with history.atomic():
         now = timezone.now()
@@ -227,7 +227,7 @@ def revoke_key(key: ApiKey, *, actor: str) -> bool:
             return False
         before = history.facts(key)
         key.revoked_at = now
-        history.record("revoke key", key, actor, before=before, after=history.facts(key))
+        history.record("revoke key", key, actor, before=before, after=history.facts(key), reason=reason)
     return True
 
 

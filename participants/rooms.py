@@ -27,12 +27,12 @@ def leave(room: Room, participant: Participant, *, actor: str) -> bool:
     return True
 
 
-def close(room: Room, *, actor: str) -> None:
+def close(room: Room, *, actor: str, reason: str = "") -> None:
     """Deletes it; who shares no other room may no longer speak. Raises Forbidden for `national`."""
     if room.name == names.NATIONAL:
         raise Forbidden("Everybody joins national on registration; it cannot be deleted.")
     with history.atomic():
-        history.record("delete", room, actor, before=history.facts(room))
+        history.record("delete", room, actor, before=history.facts(room), reason=reason)
         room.delete()
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from participants.admin import ReadOnlyAdmin, actor, badge
+from participants.admin import CappedPaginator, ReadOnlyAdmin, actor, badge
 from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
 from relay.delivery import breaker
 from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
@@ -29,17 +27,7 @@ _COLOURS = {
     State.EXPIRED: "#b3261e",
     State.DEAD: "#b3261e",
 }
-MOST_COUNTED = 10_000
 MOST_CHOSEN = 1_000  # deliveries that one action handles
-
-
-class CappedPaginator(Paginator):
-    """Counts no further than MOST_COUNTED: counting millions of rows would cost more than any page."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        return len(rows.order_by().values_list("pk")[:MOST_COUNTED])
 
 
 class RecipientFilter(admin.SimpleListFilter):

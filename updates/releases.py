@@ -68,16 +68,16 @@ def import_manifest(content: bytes, signed: Iterable[Mapping[str, Any]], user: U
     return release
 
 
-def approve(release: Release, user: User) -> None:
+def approve(release: Release, user: User, reason: str = "") -> None:
     """By somebody else than its author. Raises OwnWork, WrongState."""
     with history.atomic():
         stored = _locked(release)
         if stored.author_id == user.pk:
             raise OwnWork(f"{stored} was written by {user.get_username()}: somebody else must approve it.")
-        _move(stored, (State.DRAFT,), State.APPROVED, user, approver=user, approved_at=timezone.now())
+        _move(stored, (State.DRAFT,), State.APPROVED, user, reason=reason, approver=user, approved_at=timezone.now())
 
 
-def publish(release: Release, user: User) -> None:
+def publish(release: Release, user: User, reason: str = "") -> None:
     """From now on it may be rolled out, and nothing of it changes. Raises WrongState, NotEnoughSignatures."""
     with history.atomic():
         stored = _locked(release)
@@ -90,7 +90,7 @@ def publish(release: Release, user: User) -> None:
                 f"{newer} with sequence {newer.sequence} is published: agents would refuse {stored.sequence} "
                 "as a downgrade."
             )
-        _move(stored, (State.APPROVED,), State.PUBLISHED, user, published_at=timezone.now())
+        _move(stored, (State.APPROVED,), State.PUBLISHED, user, reason=reason, published_at=timezone.now())
 
 
 def withdraw(release: Release, user: User, reason: str = "") -> None:

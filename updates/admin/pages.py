@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -89,16 +88,6 @@ class DomainAdmin(ReadOnlyAdmin):
         buttons = {name: said for name, said in buttons.items() if self.may(request, name)}
         context = {"buttons": buttons, **(self.more_context(row) if row is not None else {})}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """What was done with the row is among the registry's changes, with all the others."""
-        row = self.get_object(request, unquote(object_id))
-        if row is None or not self.has_view_permission(request, row):
-            raise PermissionDenied
-        query = urlencode({"kind": self.opts.model_name, "subject_id": getattr(row, "public_id", row.pk)})
-        return HttpResponseRedirect(f"{reverse('admin:participants_change_changelist')}?{query}")
 
     def more_context(self, row: Any) -> dict[str, Any]:
         return {}

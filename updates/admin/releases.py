@@ -66,7 +66,7 @@ class StaffKeyAdmin(DomainAdmin):
         return {"withdraw": ("Withdraw", "its signatures count for nothing from now on")} if row.is_valid else {}
 
     def act(self, request: HttpRequest, row: StaffKey, name: str) -> str:
-        staff_keys.withdraw(row, actor=actor(request))
+        staff_keys.withdraw(row, actor=actor(request), reason=request.POST.get("reason", ""))
         return "The key is withdrawn."
 
     def has_withdraw_permission(self, request: HttpRequest) -> bool:
@@ -210,7 +210,7 @@ class ReleaseAdmin(DomainAdmin):
     def act(self, request: HttpRequest, row: Release, name: str) -> str:
         user: Any = request.user
         call = {"approve": releases.approve, "publish": releases.publish, "withdraw": releases.withdraw}[name]
-        call(row, user)
+        call(row, user, request.POST.get("reason", ""))
         done = {"approve": "approved", "publish": "published", "withdraw": "withdrawn"}[name]
         return f"{row} is {done}."
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
@@ -20,46 +22,27 @@ from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
-from participants import names, registry, rooms
+from participants import history, names, registry, rooms
+from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, actor, badge
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
-
-admin.site.site_header = "DMR · Distributed Message Rooms"
-admin.site.site_title = "DMR"
-admin.site.index_title = "Bürokratt's network"
+from participants.querysets import ChangeQuerySet
 
 PARTICIPANT_FIELDS = (
     "institution", "name", "type", "host", "status", "success_statuses", "source_networks",
     "wants_receipts", "messages_per_second", "messages_burst", "stored_bytes_limit",
 )  # fmt: skip
 
-_COLOURS = {"Active": "#2b7a3d", "Suspended": "#b3261e", "Disabled": "#8a5a00", "Deleted": "#666"}
 
+class ReasonForm(ActionForm):
+    """Beside the actions of a list."""
 
-def actor(request: HttpRequest) -> str:
-    return request.user.get_username()
-
-
-def badge(text: str, colour: str) -> SafeString:
-    """A state in words, with a colour beside it."""
-    mark = '<span style="white-space:nowrap"><span style="color:{}" aria-hidden="true">●</span> {}</span>'
-    return format_html(mark, colour, text)
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that people look at and never write."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    reason = forms.CharField(max_length=500, required=False, label="Why:")
 
 
 class NamedForm(forms.ModelForm):
     """A form whose name must be free among what is not deleted."""
+
+    reason = forms.CharField(max_length=500, required=False, label="Why", help_text="Goes into the audit log.")
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -105,14 +88,38 @@ class IssueKeyForm(forms.Form):
     )
 
 
-class RegistryAdmin(admin.ModelAdmin):
+def why(request: HttpRequest) -> str:
+    """What somebody wrote beside a form or an action."""
+    return request.POST.get("reason", "")
+
+
+def one_transaction(request: HttpRequest) -> AbstractContextManager[None]:
+    """For a form: what it saves, beside one another, is told at the end of one transaction."""
+    return history.atomic() if request.method == "POST" else nullcontext()
+
+
+class RegistryAdmin(HistoryPages):
     """Saves through the registry, with the member of staff as the actor."""
 
     form = NamedForm
+    delete_confirmation_template = "admin/participants/delete_confirmation.html"
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """And, for a change, why."""
+        fields = super().get_fields(request, obj)
+        return (*fields, "reason") if obj is not None and self.has_change_permission(request, obj) else fields
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with one_transaction(request):
+            return super().changeform_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with one_transaction(request):
+            return super().delete_view(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
-            registry.update(obj, actor=actor(request))
+            registry.update(obj, actor=actor(request), reason=why(request))
         else:
             registry.add(obj, actor=actor(request))
 
@@ -148,7 +155,7 @@ class InstitutionAdmin(RegistryAdmin):
         return format_html('<a href="{}?institution__id__exact={}">{}</a>', url, row.pk, row.participant_count)
 
     def delete_model(self, request: HttpRequest, obj: Institution) -> None:
-        registry.remove_institution(obj, actor=actor(request))
+        registry.remove_institution(obj, actor=actor(request), reason=why(request))
 
     def protected(self, objs: list[Institution]) -> list[str]:
         return [f"{row} still has participants" for row in objs if row.participants.present().exists()]
@@ -206,14 +213,16 @@ class ParticipantAdmin(SavesMemberships):
     search_fields = ("name", "host", "institution__name")
     autocomplete_fields = ("institution",)
     readonly_fields = ("public_id", "created_at")
+    fields = PARTICIPANT_FIELDS
     inlines = (ApiKeyInline, MembershipInline)
+    action_form = ReasonForm
     actions = ("suspend", "activate", "take_for_ruuter")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Participant]:
         return Participant.objects.present()
 
     def get_fields(self, request: HttpRequest, obj: Participant | None = None) -> tuple[str, ...]:
-        return (*PARTICIPANT_FIELDS, "public_id", "created_at") if obj else PARTICIPANT_FIELDS
+        return (*super().get_fields(request, obj), "public_id", "created_at") if obj else PARTICIPANT_FIELDS
 
     def get_inlines(self, request: HttpRequest, obj: Participant | None) -> tuple[Any, ...]:
         return self.inlines if obj else ()
@@ -227,22 +236,31 @@ class ParticipantAdmin(SavesMemberships):
     def has_suspend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("participants.suspend_participant")
 
+    def history_of(self, row: Participant) -> ChangeQuerySet:
+        """Besides, what was done with its keys and its memberships."""
+        keys = [str(pk) for pk in row.keys.values_list("pk", flat=True)]
+        # Within its institution, which keeps this quick.
+        beside = Q(institution=row.institution.public_id) & (
+            Q(kind="apikey", subject_id__in=keys) | Q(kind="membership", subject__startswith=f"{row.name} in ")
+        )
+        return Change.objects.filter(Q(kind="participant", subject_id=str(row.public_id)) | beside)
+
     @admin.display(description="state", ordering="status")
     def state(self, row: Participant) -> SafeString:
-        return badge(row.get_status_display(), _COLOURS[row.status])
+        return badge(row.get_status_display(), COLOURS[row.status])
 
     @admin.display(description="without a key")
     def without_key(self, row: Participant) -> str | SafeString:
-        return badge(f"from {row.source_networks}", _COLOURS["Suspended"]) if row.source_networks else "–"
+        return badge(f"from {row.source_networks}", COLOURS["Suspended"]) if row.source_networks else "–"
 
     def save_model(self, request: HttpRequest, obj: Participant, form: Any, change: bool) -> None:
         if change:
-            registry.update(obj, actor=actor(request))
+            registry.update(obj, actor=actor(request), reason=why(request))
         else:
             request.issued_key = registry.register(obj, actor=actor(request))  # type: ignore[attr-defined]
 
     def delete_model(self, request: HttpRequest, obj: Participant) -> None:
-        registry.remove_participant(obj, actor=actor(request))
+        registry.remove_participant(obj, actor=actor(request), reason=why(request))
 
     def response_add(
         self, request: HttpRequest, obj: Participant, post_url_continue: str | None = None
@@ -296,7 +314,7 @@ class ParticipantAdmin(SavesMemberships):
 
     @admin.action(description="Suspend: may not send, and what is addressed to it is held", permissions=["suspend"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        count = registry.set_status(queryset, Participant.Status.SUSPENDED, actor=actor(request))
+        count = registry.set_status(queryset, Participant.Status.SUSPENDED, actor=actor(request), reason=why(request))
         self.message_user(request, f"{count} suspended; {len(queryset) - count} were already, or may not be.")
 
     @admin.action(description="Built on Ruuter: 2xx and 300 mean success", permissions=["change"])
@@ -306,7 +324,7 @@ class ParticipantAdmin(SavesMemberships):
 
     @admin.action(description="Activate: sends and receives again", permissions=["suspend"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        count = registry.set_status(queryset, Participant.Status.ACTIVE, actor=actor(request))
+        count = registry.set_status(queryset, Participant.Status.ACTIVE, actor=actor(request), reason=why(request))
         self.message_user(request, f"{count} activated; {len(queryset) - count} were active already.")
 
 
@@ -321,19 +339,21 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     search_fields = ("participant__name", "note", "hint")
     fields = ("participant", "hint", "note", "created_at", "expires_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
+    action_form = ReasonForm
 
     @admin.display(description="state")
     def state(self, row: ApiKey) -> SafeString:
         if row.revoked_at:
-            return badge("Revoked", _COLOURS["Deleted"])
-        return badge("Valid", _COLOURS["Active"]) if row.is_valid else badge("Expired", _COLOURS["Disabled"])
+            return badge("Revoked", COLOURS["Deleted"])
+        return badge("Valid", COLOURS["Active"]) if row.is_valid else badge("Expired", COLOURS["Disabled"])
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("participants.revoke_apikey")
 
     @admin.action(description="Revoke: void at once, and for good", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        count = sum(registry.revoke_key(key, actor=actor(request)) for key in queryset)
+        reason = why(request)
+        count = sum(registry.revoke_key(key, actor=actor(request), reason=reason) for key in queryset)
         self.message_user(request, f"{count} revoked; {len(queryset) - count} were already.")
 
 
@@ -360,20 +380,6 @@ class RoomAdmin(SavesMemberships):
 
     def delete_model(self, request: HttpRequest, obj: Room) -> None:
         try:
-            rooms.close(obj, actor=actor(request))
+            rooms.close(obj, actor=actor(request), reason=why(request))
         except DomainError as error:
             self.message_user(request, error.detail, messages.ERROR)
-
-
-@admin.register(Change)
-class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("at", "actor", "action", "kind", "subject", "what")
-    list_filter = ("kind", "action", "at")
-    search_fields = ("actor", "subject", "subject_id")
-    show_full_result_count = False
-
-    @admin.display(description="what")
-    def what(self, row: Change) -> str:
-        if row.before and row.after:
-            return "; ".join(f"{name}: {row.before.get(name)} → {value}" for name, value in row.after.items())[:200]
-        return row.reason

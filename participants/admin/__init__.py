@@ -1,0 +1,12 @@
+"""The registry and the audit log in Django admin."""
+
+from django.contrib import admin
+
+from participants.admin import audit, registry
+from participants.admin.look import CappedPaginator, ReadOnlyAdmin, actor, badge
+
+admin.site.site_header = "DMR · Distributed Message Rooms"
+admin.site.site_title = "DMR"
+admin.site.index_title = "Bürokratt's network"
+
+__all__ = ["CappedPaginator", "ReadOnlyAdmin", "actor", "audit", "badge", "registry"]

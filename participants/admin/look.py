@@ -1,0 +1,110 @@
+"""What the pages of every app share: who acts, states in colour, read-only rows, and the history of an object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from participants.models import Change
+from participants.querysets import ChangeQuerySet
+
+MOST_COUNTED = 10_000
+HISTORY_ROWS = 100
+MOST_SHOWN = 300  # characters of one value
+
+GREEN, AMBER, RED, GREY = "#2b7a3d", "#8a5a00", "#b3261e", "#666"
+COLOURS = {"Active": GREEN, "Suspended": RED, "Disabled": AMBER, "Deleted": GREY}
+
+
+def actor(request: HttpRequest) -> str:
+    return request.user.get_username()
+
+
+def badge(text: str, colour: str) -> SafeString:
+    """A state in words, with a colour beside it."""
+    mark = '<span style="white-space:nowrap"><span style="color:{}" aria-hidden="true">●</span> {}</span>'
+    return format_html(mark, colour, text)
+
+
+class CappedPaginator(Paginator):
+    """Counts no further than MOST_COUNTED: counting millions of rows would cost more than any page."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return len(rows.order_by().values_list("pk")[:MOST_COUNTED])
+
+
+def shown(value: Any) -> str:
+    """A value of `before` or `after`, for people."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def differences(change: Change) -> list[tuple[str, str, str]]:
+    """(field, before, after) for each field that an entry tells of; `–` for what was not, or is no more."""
+    before, after = change.before, change.after
+    names = list(dict.fromkeys((*before, *after)))
+    return [(name.replace("_", " "), shown(before.get(name)), shown(after.get(name))) for name in names]
+
+
+class HistoryPages(admin.ModelAdmin):
+    """The page *History* of an object is what the audit log says of it, the newest first.
+
+    Whoever may see the object may see it; from where something was done is for those who may see the whole log.
+    """
+
+    def history_of(self, row: Any) -> ChangeQuerySet:
+        """The entries about it; a subclass adds those about what belongs to it."""
+        return Change.objects.about(row)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        rows = self.history_of(row).filter(number__isnull=False).order_by("-number")
+        before = request.GET.get("before", "")
+        if before.isdecimal() and len(before) < 19:
+            rows = rows.filter(number__lt=int(before))
+        found = list(rows[: HISTORY_ROWS + 1])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"History: {row}",
+            "object": row,
+            "entries": [(each, differences(each)) for each in found[:HISTORY_ROWS]],
+            "older": found[HISTORY_ROWS - 1].number if len(found) > HISTORY_ROWS else None,
+            "opts": self.opts,
+            "may_see_log": request.user.has_perm("participants.view_change"),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/participants/history.html", context)
+
+
+class ReadOnlyAdmin(HistoryPages):
+    """Rows that people look at and never write."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
