@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import UUIDConverter
 
-from participants.api import centops
+from participants.api import centops, clients
 
 
 class AnyCaseUUID(UUIDConverter):
@@ -19,6 +19,8 @@ urlpatterns = [
     path("public/institutions", centops.PublicInstitutions.as_view()),
     path("public/institutions/<id:public_id>", centops.PublicInstitution.as_view()),
     path("public/institutions/<id:public_id>/participants", centops.PublicInstitutionParticipants.as_view()),
+    path("clients", clients.Clients.as_view()),
+    path("integration/clients", clients.IntegrationClients.as_view()),
     path("admin/institutions", centops.AdminInstitutions.as_view()),
     path("admin/institutions/<id:public_id>", centops.AdminInstitution.as_view(), name="centops-admin-institution"),
     path("admin/participants", centops.AdminParticipants.as_view()),

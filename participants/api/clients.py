@@ -1,0 +1,132 @@
+"""The registry as the second generation of clients reads it. Source: CONTRACTS.md, section 2.
+
+`GET /centops/clients` and `GET /centops/integration/clients?page=1&pageSize=10`. These clients identify themselves by
+`Authorization: <base64("key:secret")>`, without a scheme: the key is the participant's name (or `staff`), the secret
+its API key. `X-Api-Key` does as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Max, QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from dmr_project.lib.api import APIEndpoint
+from dmr_project.lib.errors import InvalidInput
+from participants.authentication import ApiKeyAuthentication, StaffKey
+from participants.directory import Credential, Entry
+from participants.models import Change, Participant
+
+STAFF = "staff"
+MOST_PAGE_SIZE = 1000
+
+
+class ClientAuthentication(ApiKeyAuthentication):
+    """`Authorization: <base64("key:secret")>`, else `X-Api-Key`."""
+
+    def authenticate(self, request: Request) -> tuple[Entry | StaffKey, Credential | None]:
+        environ = request._request.META
+        written = environ.get("HTTP_AUTHORIZATION", "")
+        if not written or environ.get("HTTP_X_API_KEY"):
+            return super().authenticate(request)
+        name, environ["HTTP_X_API_KEY"] = name_and_secret(written)
+        user, credential = super().authenticate(request)
+        if name != (user.name if isinstance(user, Entry) else STAFF):
+            raise AuthenticationFailed("The key in Authorization does not belong to its secret.")
+        return user, credential
+
+
+def name_and_secret(written: str) -> tuple[str, str]:
+    """Out of `base64("key:secret")`, with or without `Basic` in front. Raises AuthenticationFailed."""
+    encoded = written.removeprefix("Basic ").strip()
+    try:
+        name, colon, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        name, colon, secret = "", "", ""
+    if not (name and colon and secret):
+        raise AuthenticationFailed('Authorization must be base64 of "key:secret": your name, a colon, your API key.')
+    return name, secret
+
+
+class IsParticipantOrStaffKey(BasePermission):
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return isinstance(request.user, (Entry, StaffKey))
+
+
+class ClientEndpoint(APIEndpoint):
+    authentication_classes = (ClientAuthentication,)
+    permission_classes = (IsParticipantOrStaffKey,)
+
+
+def listed() -> QuerySet[Participant]:
+    """The active ones, oldest first, so that a page stays what it was when others join."""
+    return Participant.objects.present().filter(status=Participant.Status.ACTIVE).order_by("id")
+
+
+def with_times(rows: Iterable[Participant]) -> list[tuple[Participant, datetime]]:
+    """Each with when it was last changed."""
+    found = list(rows)
+    changes = Change.objects.filter(kind="participant", subject_id__in=[str(row.public_id) for row in found])
+    latest = dict(changes.order_by().values_list("subject_id").annotate(Max("at")))
+    return [(row, latest.get(str(row.public_id), row.created_at)) for row in found]
+
+
+class Clients(ClientEndpoint):
+    @extend_schema(operation_id="centops_clients", responses={200: {"type": "object"}})
+    def get(self, request: Request) -> Response:
+        """All active participants, as the second generation's relay reads them."""
+        rows = [
+            {
+                "id": str(row.public_id),
+                "name": row.name,
+                "authentication_certificate": "",
+                "created_at": row.created_at,
+                "updated_at": updated_at,
+            }
+            for row, updated_at in with_times(listed())
+        ]
+        return Response({"response": rows})
+
+
+class IntegrationClients(ClientEndpoint):
+    @extend_schema(
+        operation_id="centops_integration_clients",
+        parameters=[OpenApiParameter("page", int), OpenApiParameter("pageSize", int)],
+        responses={200: {"type": "object"}},
+    )
+    def get(self, request: Request) -> Response:
+        """The same in pages, as the second generation's registry answers."""
+        page, size = number(request, "page", 1, 1_000_000), number(request, "pageSize", 10, MOST_PAGE_SIZE)
+        rows = listed()
+        items = [
+            {
+                "clientId": str(row.public_id),
+                "name": row.name,
+                "authenticationCertificate": "",
+                "createdAt": row.created_at,
+                "updatedAt": updated_at,
+            }
+            for row, updated_at in with_times(rows[(page - 1) * size : page * size])
+        ]
+        pages = -(-rows.count() // size)
+        return Response({"response": {"items": items, "page": page, "pageSize": size, "totalPages": pages}})
+
+
+def number(request: Request, name: str, default: int, most: int) -> int:
+    """A whole number from 1 to `most` of the query. Raises InvalidInput."""
+    written = request.query_params.get(name)
+    if written is None:
+        return default
+    if not (written.isascii() and written.isdigit() and len(written) <= 9 and 1 <= int(written) <= most):
+        detail = f"must be a whole number from 1 to {most}"
+        raise InvalidInput(f"{name} {detail}, not {written!r}", errors=[{"field": name, "detail": detail}])
+    return int(written)
