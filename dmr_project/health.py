@@ -91,12 +91,23 @@ def network_shape(request: HttpRequest) -> HttpResponse:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus text: the files of all our processes added up, and what is read from the database now."""
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         body = generate_latest(registry)
     else:
         body = generate_latest(REGISTRY)
     return HttpResponse(body + collectors.exposition(), content_type=CONTENT_TYPE_LATEST)
+
+
+def forget_the_dead(folder: Path) -> None:
+    """A process that was killed has left what counts only while it lives, such as the polls that wait in it."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def _outcome(check: Callable[[], None]) -> str:

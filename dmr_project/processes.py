@@ -9,6 +9,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+METRICS_KINDS = ("counter", "histogram", "gauge_all", "gauge_livesum")
 METRICS_BYTES = 1024 * 1024  # of each file, as prometheus_client makes them
 
 
@@ -31,7 +32,7 @@ def reserve_metrics() -> None:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder or not hasattr(os, "posix_fallocate"):
         return
-    paths = [os.path.join(folder, f"{kind}_{os.getpid()}.db") for kind in ("counter", "histogram", "gauge_all")]
+    paths = [os.path.join(folder, f"{kind}_{os.getpid()}.db") for kind in METRICS_KINDS]
     try:
         for path in paths:
             with open(path, "ab") as file:

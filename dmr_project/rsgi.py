@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+import signal
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ _django = get_wsgi_application()
 
 from participants.authentication import is_known
 from relay.delivery import wake
+from relay.inbox import leases
+from relay.inbox.waiting import Place, polls
 
 # Opens the way to the broker before the first message needs it.
 wake.pump()
@@ -40,6 +43,8 @@ STAFF_THREADS = 2  # besides, for /admin/
 UNREADABLE = "\ufffd"  # stands for a header value that is not ASCII, which the server does not hand over
 LARGE_BYTES = 64 * 1024
 MOST_LARGE = 16  # bodies above LARGE_BYTES being read at once
+
+Answer = tuple[int, list[tuple[str, str]], bytes]  # status, headers, body
 
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
 # Pages for people, and the hashing of guessed passwords, wait for one another and not in the way of messages.
@@ -70,6 +75,7 @@ class Exchange(Protocol):
     """RSGI's side of a request: its body, and the way to answer."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def client_disconnect(self) -> None: ...
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
 
 
@@ -90,6 +96,8 @@ async def application(scope: Scope, exchange: Exchange) -> None:
     if length <= LARGE_BYTES:
         await read(environ, exchange, length)
         answer = await loop.run_in_executor(threads, respond, environ)
+        if "dmr.wait" in environ:
+            answer = await wait_and_ask_again(scope, exchange, environ["dmr.wait"], answer)
     elif not await loop.run_in_executor(threads, is_known_caller, environ):
         # Not read: a stranger fills neither memory nor the few places for large bodies. Django says 401 or 403.
         answer = await loop.run_in_executor(threads, respond, environ)
@@ -98,6 +106,17 @@ async def application(scope: Scope, exchange: Exchange) -> None:
             await read(environ, exchange, length)
             answer = await loop.run_in_executor(threads, respond, environ)
     exchange.response_bytes(*answer)
+
+
+def started(loop: asyncio.AbstractEventLoop) -> None:
+    """Called by granian once its loop hears signals: on SIGTERM, who waits is answered at once.
+
+    A handler of Python's runs beside the loop's own, by which granian stops.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(polls.close))
+
+
+application.__rsgi_init__ = started  # type: ignore[attr-defined]
 
 
 async def read(environ: dict[str, Any], exchange: Exchange, length: int) -> None:
@@ -126,7 +145,41 @@ def is_known_caller(environ: dict[str, Any]) -> bool:
         close_old_connections()
 
 
-def respond(environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+async def wait_and_ask_again(scope: Scope, exchange: Exchange, place: Place, answer: Answer) -> Answer:
+    """A poll of an inbox that found nothing: waits on the event loop, and runs Django again when there is something.
+
+    Nothing is leased for a client that has hung up. Returns the last answer.
+    """
+    gone = asyncio.ensure_future(hung_up(exchange))
+    try:
+        while await polls.wait(place, look_into_inboxes, gone):
+            environ = environ_of(scope) | {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0", "dmr.place": place}
+            answer = await asyncio.get_running_loop().run_in_executor(_threads, respond, environ)
+            if "dmr.wait" not in environ:
+                break
+    finally:
+        gone.cancel()
+        polls.leave(place)
+    return answer
+
+
+async def hung_up(exchange: Exchange) -> None:
+    await exchange.client_disconnect()
+
+
+async def look_into_inboxes(recipient_ids: Collection[int]) -> set[int]:
+    """Which of these participants have something to fetch."""
+
+    def look() -> set[int]:
+        try:
+            return leases.with_something(recipient_ids)
+        finally:
+            close_old_connections()
+
+    return await asyncio.get_running_loop().run_in_executor(_threads, look)
+
+
+def respond(environ: dict[str, Any]) -> Answer:
     """Runs Django, in a thread."""
     started: list[Any] = []
 
@@ -171,6 +224,7 @@ def environ_of(scope: Scope) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        "dmr.can_wait": True,
     }
     for name, value in scope.headers.items():
         _put(environ, name, value)

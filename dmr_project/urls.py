@@ -21,6 +21,7 @@ urlpatterns = [
     path("metrics", health.metrics),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("participants.api.urls")),
     path("api/v1/", include("updates.api.urls")),
     path("api/v1/", include("observability.api.urls")),
     path("centops/", include("participants.api.centops_urls")),

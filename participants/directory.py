@@ -37,6 +37,7 @@ class Entry:
     messages_per_second: int | None = None
     messages_burst: int | None = None
     stored_bytes_limit: int | None = None
+    delivery_mode: str = Participant.DeliveryMode.PUSH
 
     # DRF asks its users this.
     is_authenticated = True
@@ -45,6 +46,11 @@ class Entry:
     @property
     def may_send(self) -> bool:
         return self.status == Participant.Status.ACTIVE
+
+    @property
+    def pulls(self) -> bool:
+        """Does it fetch its messages from its inbox?"""
+        return self.delivery_mode == Participant.DeliveryMode.PULL
 
     @property
     def is_classifier(self) -> bool:
@@ -200,6 +206,7 @@ def _entry(row: Participant) -> Entry:
         row.messages_per_second,
         row.messages_burst,
         row.stored_bytes_limit,
+        row.delivery_mode,
     )
 
 

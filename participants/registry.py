@@ -137,11 +137,29 @@ def set_own_status(participant_id: int, status: str) -> Participant:
     if status not in (Participant.Status.ACTIVE, Participant.Status.DISABLED):
         raise InvalidInput(f'The state must be "Active" or "Disabled", not {status[:100]!r}.')
     with history.atomic():
-        stored = Participant.objects.present().select_for_update().get(pk=participant_id)
-        if stored.status == Participant.Status.SUSPENDED:
-            raise SuspendedByStaff("Staff have suspended this participant; only they can lift it.")
+        stored = _own_row(participant_id)
         set_status([stored], status, actor=history.participant(stored.name))
         stored.refresh_from_db()
+    return stored
+
+
+def set_own_delivery_mode(participant_id: int, mode: str) -> Participant:
+    """How a participant wants its messages: push or pull. Raises InvalidInput, SuspendedByStaff."""
+    if mode not in Participant.DeliveryMode.values:
+        detail = f'must be "push" or "pull", not {mode[:100]!r}'
+        raise InvalidInput(f"mode {detail}", errors=[{"field": "mode", "detail": detail}])
+    with history.atomic():
+        stored = _own_row(participant_id)
+        _set_on_each([stored], "delivery_mode", mode, actor=history.participant(stored.name))
+        stored.refresh_from_db()
+    return stored
+
+
+def _own_row(participant_id: int) -> Participant:
+    """Locked, for what a participant says of itself. Raises SuspendedByStaff."""
+    stored = Participant.objects.present().select_for_update().get(pk=participant_id)
+    if stored.status == Participant.Status.SUSPENDED:
+        raise SuspendedByStaff("Staff have suspended this participant; only they can lift it.")
     return stored
 
 

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from participants.admin import CappedPaginator, ReadOnlyAdmin, actor, badge
+from participants.models import Participant
 from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
 from relay.delivery import breaker
 from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
@@ -146,11 +147,16 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="next attempt")
     def next(self, row: Delivery) -> str:
+        pulls = row.recipient is not None and row.recipient.delivery_mode == Participant.DeliveryMode.PULL
+        if row.state == State.DELIVERING and pulls and row.lease_until:
+            return f"fetched; comes again at {timezone.localtime(row.lease_until):%H:%M:%S} unless acknowledged"
         if row.state != State.PENDING:
             return "–"
         if row.recipient and not row.recipient.is_reachable:
             return f"held: recipient {row.recipient.get_status_display().lower()}"
         wait = (row.due_at - timezone.now()).total_seconds()
+        if pulls:
+            return "in the inbox" if wait <= 0 else f"in the inbox in {wait:.0f} s"
         return "now" if wait <= 0 else f"in {wait:.0f} s"
 
     @admin.display(description="last attempt took")

@@ -1,6 +1,6 @@
 """The relay's metrics; explained in docs/metrics.md. They add up over processes."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 ACCEPTED = Counter("dmr_messages_accepted_total", "Messages stored and answered with 202, repeats not counted.")
 REPEATED = Counter("dmr_messages_repeated_total", "Repeats of an accepted message, given the first answer.")
@@ -21,6 +21,11 @@ LATENCY = Histogram(
 )
 WAKES = Counter("dmr_wakes_total", "Wake-ups of a pump, by result.", ["result"])
 LEASES_LOST = Counter("dmr_leases_lost_total", "Claims whose lease ran out: a worker died or hung.")
+INBOX_POLLS = Counter("dmr_inbox_polls_total", "Polls of inboxes, by what they were answered.", ["result"])
+INBOX_WAITING = Gauge("dmr_inbox_waiting", "Polls of inboxes that wait now.", multiprocess_mode="livesum")
+INBOX_LEASED = Counter("dmr_inbox_leased_total", "Messages handed out under a lease.")
+INBOX_LEASES_LOST = Counter("dmr_inbox_leases_lost_total", "Leases of recipients that ran out.")
+INBOX_SETTLED = Counter("dmr_inbox_settled_total", "Leases that recipients settled, by result.", ["result"])
 BREAKERS = Counter(
     "dmr_breaker_transitions_total", "Breakers of recipients that opened, closed or parked.", ["state"]
 )

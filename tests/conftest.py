@@ -109,6 +109,8 @@ def nothing_remembered() -> Iterator[None]:
     from participants.api import centops
     from participants.guesses import guesses
     from relay import limits
+    from relay.delivery_keys import Keyring
+    from relay.inbox import leases
 
     def forget() -> None:
         directory.forget()
@@ -117,6 +119,7 @@ def nothing_remembered() -> Iterator[None]:
         guesses.forget()
         limits.forget()
         storage.forget()
+        leases.keyring = Keyring()
         cache.clear()
 
     forget()

@@ -28,7 +28,7 @@ from participants.models import ApiKey, Change, Institution, Membership, Partici
 from participants.querysets import ChangeQuerySet
 
 PARTICIPANT_FIELDS = (
-    "institution", "name", "type", "host", "status", "success_statuses", "source_networks",
+    "institution", "name", "type", "host", "delivery_mode", "status", "success_statuses", "source_networks",
     "wants_receipts", "messages_per_second", "messages_burst", "stored_bytes_limit",
 )  # fmt: skip
 
@@ -202,10 +202,11 @@ class ApiKeyInline(admin.TabularInline):
 @admin.register(Participant)
 class ParticipantAdmin(SavesMemberships):
     form = ParticipantForm
-    list_display = ("name", "state", "type", "institution", "host", "without_key", "created_at")
+    list_display = ("name", "state", "type", "institution", "host", "delivery_mode", "without_key", "created_at")
     list_filter = (
         "status",
         "type",
+        "delivery_mode",
         ("institution", admin.RelatedOnlyFieldListFilter),
         ("source_networks", admin.EmptyFieldListFilter),
     )

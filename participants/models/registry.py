@@ -64,6 +64,10 @@ class Participant(models.Model):
         DISABLED = "Disabled"  # by itself or the registry API: the same, but it may come back by itself
         DELETED = "Deleted"  # gone: its keys are void, what is addressed to it is a dead letter
 
+    class DeliveryMode(models.TextChoices):
+        PUSH = "push"  # messages are posted to its endpoint
+        PULL = "pull"  # it fetches them from its inbox
+
     public_id = models.UUIDField("id", default=uuid.uuid4, editable=False, unique=True)
     institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="participants")
     name = models.CharField(
@@ -85,6 +89,14 @@ class Participant(models.Model):
         validators=[names.validate_statuses],
         help_text="Which answers mean that it has the message, such as 2xx or 2xx,300 "
         "(a recipient built on Ruuter that returns nothing answers 300).",
+    )
+    delivery_mode = models.CharField(
+        max_length=4,
+        choices=DeliveryMode.choices,
+        default=DeliveryMode.PUSH,
+        db_default=DeliveryMode.PUSH.value,  # the release before this one inserts without it
+        help_text="Push: messages are posted to its endpoint. Pull: it fetches them from /api/v1/inbox, for one that "
+        "cannot be reached from outside; its endpoint is then not called.",
     )
     source_networks = models.CharField(
         "believed without a key from",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay.api import batch, dead_letters, messages, well_known
+from relay.api import batch, dead_letters, inbox, messages, well_known
 
 urlpatterns = [
     path(".well-known/jwks.json", well_known.JsonWebKeys.as_view()),
@@ -18,5 +18,8 @@ urlpatterns = [
     path("api/v1/dead-letters/requeues/<uuid:job>", dead_letters.RequeueJob.as_view()),
     path("api/v1/dead-letters/discard", dead_letters.Discard.as_view()),
     path("api/v1/dead-letters/discards/<uuid:job>", dead_letters.DiscardJob.as_view()),
+    path("api/v1/inbox", inbox.Inbox.as_view()),
+    path("api/v1/inbox/ack", inbox.Acknowledge.as_view()),
+    path("api/v1/inbox/nack", inbox.HandBack.as_view()),
     path("messages/<str:message_id>", messages.OneMessage.as_view()),
 ]

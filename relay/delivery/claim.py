@@ -100,7 +100,7 @@ _FEW_OF_EACH = {
     """,
 }
 # Within a conversation the oldest goes first, alone: what comes after it waits for its end.
-_IS_HEAD = """
+IS_HEAD = """
     (one.conversation = '' OR NOT EXISTS (
         SELECT 1 FROM relay_delivery other
         WHERE other.recipient_id = one.recipient_id AND other.conversation = one.conversation
@@ -119,7 +119,7 @@ _CLAIM = """
     ), picked AS (
         SELECT d.id FROM waiting
         JOIN participants_participant p ON p.id = waiting.recipient_id
-            AND p.status NOT IN ('Suspended', 'Disabled') {not_busy}
+            AND p.status NOT IN ('Suspended', 'Disabled') AND p.delivery_mode = 'push' {not_busy}
         LEFT JOIN relay_breaker b ON b.recipient_id = p.id AND b.state <> 'closed'
         {few_of_each}
         WHERE b.recipient_id IS NULL OR (b.state = 'open' AND b.probe_at <= %(now)s)
@@ -157,7 +157,7 @@ def _claim(most: int, busy: Collection[int], after: int, lease: Lease) -> int:
         "of_each": ROWS_OF_EACH,
     }
     statement = _CLAIM.format(
-        not_busy=_NOT_BUSY[vendor], few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=_IS_HEAD)
+        not_busy=_NOT_BUSY[vendor], few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=IS_HEAD)
     )
     try:
         with connection.cursor() as cursor:
@@ -268,6 +268,7 @@ def next_due(after: datetime, within: timedelta) -> datetime | None:
     """When there is something to claim that the claim at `after` could not take yet; None if not `within` that."""
     due_at = (
         Delivery.objects.filter(state=State.PENDING, due_at__gt=after, due_at__lte=after + within)
+        .filter(recipient__delivery_mode=Participant.DeliveryMode.PUSH)
         .exclude(recipient__status__in=HELD)
         .order_by("due_at")
         .values_list("due_at", flat=True)

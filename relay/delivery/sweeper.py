@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from dmr_project.lib.log import event
+from participants.models import Participant
 from relay import metrics
 from relay.delivery import settle
 from relay.models import Delivery, State
@@ -36,13 +39,23 @@ def sweep() -> Swept:
 
 
 def return_lost_leases() -> int:
-    """What a dead worker had claimed is due again at once; its attempt stays counted."""
+    """What a dead worker had claimed, or a recipient fetched and forgot, is due again at once.
+
+    The attempt stays counted.
+    """
     now = timezone.now()
-    returned = Delivery.objects.filter(state=State.DELIVERING, lease_until__lt=now).update(
-        state=State.PENDING, due_at=now, lease_until=None, lease_token=None
-    )
-    metrics.LEASES_LOST.inc(returned)
-    return returned
+    lost = Delivery.objects.filter(state=State.DELIVERING, lease_until__lt=now)
+    pulling = Participant.objects.filter(delivery_mode=Participant.DeliveryMode.PULL).values("pk")
+    # In a subquery of its own, so that a row that is settled meanwhile is looked at again and left alone.
+    of_recipients = _return(lost.filter(recipient_id__in=pulling), now)
+    of_workers = _return(lost, now)
+    metrics.INBOX_LEASES_LOST.inc(of_recipients)
+    metrics.LEASES_LOST.inc(of_workers)
+    return of_recipients + of_workers
+
+
+def _return(lost: QuerySet[Delivery], now: datetime) -> int:
+    return lost.update(state=State.PENDING, due_at=now, lease_until=None, lease_token=None)
 
 
 def expire_held() -> int:

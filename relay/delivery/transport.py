@@ -10,41 +10,14 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from dmr_project.lib import http
-from participants import names
 from participants.names import is_success
-from relay.delivery import answers, attestation
+from relay.delivery import answers
 from relay.delivery.claim import Claimed
+from relay.delivery.headers import attested_headers
 from relay.delivery.retry import Outcome
 from relay.delivery_keys import Signer
 
 MOST_RETRY_AFTER = 1e9  # seconds; far beyond every time to live
-
-
-def headers_of(claimed: Claimed) -> dict[str, str]:
-    """The routing headers as the sender wrote them; those it left out stay out."""
-    headers = {
-        "X-Sent-By": claimed.sent_by,
-        "X-Send-To": claimed.send_to,
-        "X-Message-Id": claimed.written_id,
-        "Content-Type": claimed.content_type,
-    }
-    if claimed.written_ref:
-        headers["X-Message-Id-Ref"] = claimed.written_ref
-    if claimed.model_type:
-        headers["X-Model-Type"] = claimed.model_type
-    if claimed.room:
-        headers["X-Room"] = claimed.room
-    if claimed.conversation:
-        headers["X-Conversation-Id"] = claimed.conversation
-    return headers
-
-
-def attested_headers(claimed: Claimed, signer: Signer) -> dict[str, str]:
-    """The routing headers, and who sent this to whom, signed as of now."""
-    # A classifier may speak under its alias. All others are who they say: the relay checked that on accepting.
-    sender = claimed.sender_name if claimed.sent_by == names.CLASSIFIER else claimed.sent_by
-    now = int(time.time())
-    return attestation.attest(headers_of(claimed), sender, claimed.recipient_name, claimed.payload, signer, now)
 
 
 async def attempt(session: aiohttp.ClientSession, claimed: Claimed, signer: Signer) -> Outcome:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,3 +103,18 @@ def test_metrics_are_prometheus_text(client: Client) -> None:
     answer: Any = client.get("/metrics")
     assert answer["Content-Type"].startswith("text/plain; version=")
     assert b"# TYPE dmr_messages_accepted_total counter" in answer.content
+
+
+def test_what_counts_while_a_process_lives_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = {
+        tmp_path / f"gauge_livesum_{os.getpid()}.db": True,
+        tmp_path / f"gauge_livesum_{dead.pid}.db": False,
+        tmp_path / f"counter_{dead.pid}.db": True,
+    }
+    for file in left:
+        file.touch()
+    health.forget_the_dead(tmp_path)
+    assert {file: file.exists() for file in left} == left

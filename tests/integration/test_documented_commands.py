@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.product import ROOT, STAFF_KEY, Product
+from tests.integration.product import ROOT, STAFF_KEY, Participant, Product
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -81,6 +81,8 @@ def test_a_documented_command_does_what_it_says(
     ran = subprocess.run(command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert '"problem"' not in ran.stdout, "a message of a batch was refused"
+    assert '"messages":[]' not in ran.stdout, "an inbox was empty"
+    assert '"unknown"' not in ran.stdout, "a lease was none"
 
 
 @pytest.mark.parametrize(("document", "program"), PROGRAMS)
@@ -102,4 +104,15 @@ def for_the_network(text: str, product: Product) -> tuple[str, dict[str, Any]]:
         ("anna", "admin"),
     ):
         text = text.replace(written, real)
+    if "/api/v1/inbox" in text:
+        text = text.replace("2a-1f0c5b7e9d3a4c21", lease_of(sender, product))
     return text, {**product.full_environment, "DMR_ADMIN_API_KEY": STAFF_KEY, "KEY": sender.key}
+
+
+def lease_of(recipient: Participant, product: Product) -> str:
+    """Of a message that it has fetched; one more waits for it."""
+    product.call("/api/v1/my/delivery-mode", "POST", b'{"mode": "pull"}', X_Api_Key=recipient.key)
+    for _ in range(2):
+        product.send(recipient, recipient.name)
+    (message,) = product.call("/api/v1/inbox?limit=1", X_Api_Key=recipient.key).json()["messages"]
+    return str(message["lease"])

@@ -110,6 +110,13 @@ class TestBacklog:
         clock.pass_(seconds=10)
         assert gauges(client)["dmr_oldest_due_seconds",] == 10
 
+    def test_what_waits_to_be_fetched_does_not_count(self, client: Client, clock: Clock) -> None:
+        factories.delivery(factories.participant(), factories.participant(delivery_mode="pull"))
+        clock.pass_(seconds=90)
+        found = gauges(client)
+        assert found["dmr_oldest_due_seconds",] == 0
+        assert found["dmr_deliveries_pending",] == 1
+
     def test_is_counted_no_further_than_it_matters(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(collectors, "MOST_COUNTED", 2)
         sender, recipient = factories.participant(), factories.participant()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
+from prometheus_client import REGISTRY
 
 from dmr_project.lib import http
 from relay.delivery import engine as engine_module
@@ -84,3 +85,8 @@ def engine(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
         while made._loop.is_running():
             pass
         made._loop.close()
+
+
+def metric(sample: str, **labels: str) -> float:
+    """The value of a sample in this process; 0 where it has not been counted yet."""
+    return REGISTRY.get_sample_value(sample, labels) or 0.0

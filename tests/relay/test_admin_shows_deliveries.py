@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -83,6 +85,27 @@ def test_the_page_of_a_delivery_has_the_facts_and_not_the_payload(admin_client: 
         b"18 bytes of text/plain"
         in admin_client.get(reverse("admin:relay_message_change", args=[message.pk])).content
     )
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({}, "in the inbox"),
+        ({"due_at": timezone.now() + timedelta(hours=1)}, "in the inbox in "),
+        (
+            {
+                "state": "delivering",
+                "lease_until": datetime(2030, 1, 1, 12, tzinfo=ZoneInfo("UTC")),
+                "lease_token": 1,
+            },
+            "fetched; comes again at 14:00:00 unless acknowledged",
+        ),
+        ({"state": "delivered"}, "–"),
+    ],
+)
+def test_what_waits_to_be_fetched_is_told_apart(admin_client: Client, columns: dict[str, Any], said: str) -> None:
+    factories.delivery(factories.participant(), factories.participant(delivery_mode="pull"), **columns)
+    assert said in admin_client.get(reverse(LIST)).content.decode()
 
 
 def test_nobody_writes_messages_or_deliveries_in_admin(admin_client: Client) -> None:

@@ -16,7 +16,7 @@ def test_files_are_there_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     processes.reserve_metrics()
     made = {path.name: path.stat() for path in tmp_path.iterdir()}
-    assert set(made) == {f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram", "gauge_all")}
+    assert set(made) == {f"{kind}_{os.getpid()}.db" for kind in processes.METRICS_KINDS}
     for each in made.values():
         assert each.st_size == processes.METRICS_BYTES
         assert each.st_blocks * 512 >= each.st_size

@@ -1,0 +1,43 @@
+"""What a participant sets for itself, under `/api/v1/my/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from dmr_project.lib.api import APIEndpoint, json_object
+from participants import registry
+from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
+from participants.models import Participant
+
+_MODE: dict[str, Any] = {
+    "type": "object",
+    "required": ["mode"],
+    "properties": {"mode": {"type": "string", "enum": Participant.DeliveryMode.values}},
+}
+_EXAMPLE = OpenApiExample("Pull", value={"mode": "pull"})
+
+
+class DeliveryMode(APIEndpoint):
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (IsParticipant,)
+
+    @extend_schema(operation_id="my_delivery_mode", responses={(200, "application/json"): _MODE}, examples=[_EXAMPLE])
+    def get(self, request: Request) -> Response:
+        """How the caller gets its messages: posted to its endpoint (push), or fetched from its inbox (pull)."""
+        return Response({"mode": caller(request).delivery_mode})
+
+    @extend_schema(
+        operation_id="my_delivery_mode_set",
+        request={"application/json": _MODE},
+        responses={(200, "application/json"): _MODE},
+        examples=[_EXAMPLE],
+    )
+    def post(self, request: Request) -> Response:
+        """Changes it, for what waits already too. What is on its way ends as it began."""
+        mode = json_object(request).get("mode")
+        row = registry.set_own_delivery_mode(caller(request).id, mode if isinstance(mode, str) else "")
+        return Response({"mode": row.delivery_mode})
