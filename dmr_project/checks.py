@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ValidationError
 
+from dmr_project.lib.network import forbidden_part
+
 SECRET_KEY_LENGTH = 50
 SECRET_KEY_VARIETY = 5  # different characters, as Django counts them
 _GENERATE = "python3 -c 'import secrets; print(secrets.token_urlsafe({}))'"
@@ -30,6 +32,20 @@ def check_production(**_: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register(Tags.security)
+def check_private_networks(**_: Any) -> list[CheckMessage]:
+    found = [(each, forbidden_part(each)) for each in settings.ALLOWED_PRIVATE_NETWORKS]
+    return [
+        Error(
+            f"DMR_ALLOWED_PRIVATE_NETWORKS: {network} holds {forbidden}, which is never called.",
+            hint="Name the networks in which participants lie, such as 10.20.0.0/16, and nothing of this machine.",
+            id="dmr.E004",
+        )
+        for network, forbidden in found
+        if forbidden is not None
+    ]
 
 
 @register(Tags.security)

@@ -108,7 +108,7 @@ def prepare_database(*, is_production: bool) -> None:
     from django.db.utils import OperationalError
 
     from dmr_project.lib.sealing import CannotUnseal
-    from participants import registry
+    from participants import endpoint_terms, registry
     from relay import delivery_keys
     from staff import roles
 
@@ -126,6 +126,7 @@ def prepare_database(*, is_production: bool) -> None:
         roles.sync()
         delivery_keys.ensure()
         delivery_keys.reseal()
+        endpoint_terms.reseal()
     except CannotUnseal as error:
         raise SystemExit(f"DMR_SECRET_KEY: {error.detail}") from error
     except OperationalError as error:

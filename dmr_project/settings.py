@@ -77,6 +77,7 @@ STORED_BYTES_PER_PARTICIPANT = env.number("DMR_STORED_BYTES_PER_PARTICIPANT", 10
 
 # -- outbound --
 ALLOW_PRIVATE_ENDPOINTS = env.flag("DMR_ALLOW_PRIVATE_ENDPOINTS", default=not IS_PRODUCTION)
+ALLOWED_PRIVATE_NETWORKS = env.networks("DMR_ALLOWED_PRIVATE_NETWORKS")
 # A new delivery key is published this long before it signs, and the old one this long after: in seconds.
 DELIVERY_KEY_LEAD = env.number("DMR_DELIVERY_KEY_LEAD_SECONDS", 3600, 600, 30 * 24 * 3600)
 DELIVERY_KEY_OVERLAP = env.number("DMR_DELIVERY_KEY_OVERLAP_SECONDS", 24 * 3600, 3600, 365 * 24 * 3600)

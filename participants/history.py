@@ -48,7 +48,7 @@ def participant(name: str) -> Actor:
     return Actor(name, ActorKind.PARTICIPANT)
 
 
-_HIDDEN = frozenset({"id", "created_at", "digest", "last_used_at"})
+_HIDDEN = frozenset({"id", "created_at", "digest", "last_used_at", "terms_version"})
 _SECRET = ("password", "secret", "private", "token", "sealed")  # a field with such a word in its name is never told
 
 

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
+from dmr_project.lib import network
+
 CLASSIFIER = "Classifier"  # means any active participant of that type
 DMR = "Dmr"  # the sender of what we say ourselves
 RESERVED = frozenset({CLASSIFIER, DMR})
@@ -73,6 +75,21 @@ def validate_networks(text: str) -> None:
             raise ValidationError(f"{part.strip()!r} is not a network such as 10.1.2.0/24: {error}") from None
         if network.prefixlen < (16 if network.version == 4 else 48):
             raise ValidationError(f"{network} is too wide: anybody in it could speak for this participant")
+
+
+def validate_private_networks(text: str) -> None:
+    """A list such as `10.1.0.0/16,fd12::/48` that holds nothing of ourselves. Raises ValidationError."""
+    for part in text.split(","):
+        try:
+            found = ipaddress.ip_network(part.strip())
+        except ValueError as error:
+            raise ValidationError(f"{part.strip()!r} is not a network such as 10.1.0.0/16: {error}") from None
+        forbidden = network.forbidden_part(found)
+        if forbidden is not None:
+            raise ValidationError(
+                f"{found} holds {forbidden}, which is never called: loopback, link-local, multicast, translated "
+                "or unspecified addresses"
+            )
 
 
 def is_success(status: int, statuses: str) -> bool:

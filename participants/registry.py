@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
-from participants import directory, history, keys, names
+from participants import directory, endpoint_terms, history, keys, names
 from participants.models import ApiKey, Institution, Membership, Participant, Room
 
 Row = TypeVar("Row", Institution, Participant, Room)
@@ -174,7 +174,9 @@ def remove_participant(participant: Participant, *, actor: str, reason: str = ""
         before = history.facts(stored)
         stored.status = Participant.Status.DELETED
         stored.deleted_at = timezone.now()
-        stored.save(update_fields=["status", "deleted_at"])
+        stored.terms_version = 0
+        stored.save(update_fields=["status", "deleted_at", "terms_version"])
+        endpoint_terms.forget(stored)
         stored.memberships.all().delete()
         for key in stored.keys.filter(revoked_at=None):
             revoke_key(key, actor=actor)

@@ -49,8 +49,9 @@ def _grant(what: str, roles: Iterable[str], *permissions: str) -> Grant:
 
 GRANTS = (
     _grant(
-        "See institutions, participants, rooms and their members",
+        "See institutions, participants, rooms and their members, and endpoint terms (never a key)",
         EVERYBODY,
+        "participants.view_endpointterms",
         "participants.view_institution",
         "participants.view_participant",
         "participants.view_room",
@@ -101,6 +102,7 @@ GRANTS = (
         "participants.change_membership",
         "participants.delete_membership",
     ),
+    _grant("Set the terms on which an endpoint is called", (REGISTRAR,), "participants.change_endpointterms"),
     _grant("Issue API keys", (REGISTRAR,), "participants.add_apikey"),
     _grant("Suspend and activate participants", (OPERATOR, REGISTRAR), "participants.suspend_participant"),
     _grant("Revoke API keys", (OPERATOR, REGISTRAR), "participants.revoke_apikey"),

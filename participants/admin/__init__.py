@@ -2,11 +2,11 @@
 
 from django.contrib import admin
 
-from participants.admin import audit, registry
+from participants.admin import audit, registry, terms
 from participants.admin.look import CappedPaginator, ReadOnlyAdmin, actor, badge
 
 admin.site.site_header = "DMR · Distributed Message Rooms"
 admin.site.site_title = "DMR"
 admin.site.index_title = "Bürokratt's network"
 
-__all__ = ["CappedPaginator", "ReadOnlyAdmin", "actor", "audit", "badge", "registry"]
+__all__ = ["CappedPaginator", "ReadOnlyAdmin", "actor", "audit", "badge", "registry", "terms"]

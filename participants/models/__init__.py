@@ -14,6 +14,7 @@ from participants.models.registry import (
     RegistryVersion,
     Room,
 )
+from participants.models.terms import EndpointTerms
 
 __all__ = [
     "DAY",
@@ -26,6 +27,7 @@ __all__ = [
     "Archive",
     "ChainHead",
     "Change",
+    "EndpointTerms",
     "Institution",
     "Membership",
     "Participant",

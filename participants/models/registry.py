@@ -124,6 +124,8 @@ class Participant(models.Model):
     stored_bytes_limit = models.PositiveBigIntegerField(
         "quota of stored payload (bytes)", null=True, blank=True, help_text="Empty: as others, 0: no limit."
     )
+    # Of its EndpointTerms; 0: it is called like all others, so that deliveries need not look.
+    terms_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
 

@@ -40,6 +40,7 @@ class Claimed:
     recipient_id: int
     recipient_is_gone: bool
     host: str
+    terms_version: int  # of the recipient's EndpointTerms; 0 where it has none
     success_statuses: str
     failures: int  # of the recipient, in a row
     is_probe: bool  # its breaker is open: this one attempt tells whether it is back
@@ -175,6 +176,7 @@ _COLUMNS = {
     "attempts": "attempts",
     "recipient_id": "recipient_id",
     "host": "recipient__host",
+    "terms_version": "recipient__terms_version",
     "success_statuses": "recipient__success_statuses",
     "message_pk": "message_id",
     "sent_by": "message__sent_by",

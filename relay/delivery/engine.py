@@ -24,8 +24,10 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.utils import timezone
 
-from dmr_project.lib.http import TOTAL_SECONDS, AddressGuard, open_session
+from dmr_project.lib.http import TOTAL_SECONDS, AddressGuard, Terms, open_session
 from dmr_project.lib.log import event
+from participants import endpoint_terms
+from participants.endpoint_terms import Unusable
 from relay.delivery import claim, settle, transport, wake
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import Outcome
@@ -67,6 +69,7 @@ class Engine:
         self._database = ThreadPoolExecutor(1, thread_name_prefix="delivery-database")
         self._session: aiohttp.ClientSession | None = None
         self._keyring = Keyring()
+        self._terms = endpoint_terms.Kept()
         self._woken: asyncio.Event | None = None
         self._in_flight: dict[asyncio.Task[Attempted], Claimed] = {}
         self._ended: list[asyncio.Task[Attempted]] = []  # of those in flight
@@ -135,7 +138,7 @@ class Engine:
     async def _work(self, until: float) -> bool:
         assert self._woken is not None
         if self._session is None:
-            guard = AddressGuard(private_allowed=settings.ALLOW_PRIVATE_ENDPOINTS)
+            guard = AddressGuard(settings.ALLOW_PRIVATE_ENDPOINTS, settings.ALLOWED_PRIVATE_NETWORKS)
             self._session = open_session(guard, connections=MOST_IN_FLIGHT, per_host=0)
         try:
             while True:
@@ -224,9 +227,7 @@ class Engine:
         self._claimed_at = timezone.now()
         asked_at = time.monotonic()
         try:
-            signer, claimed = await self._in_database(
-                lambda: (self._keyring.signer(), claim.claim(room, busy, self._cursor))
-            )
+            signer, claimed, terms = await self._in_database(lambda: self._claim(room, busy))
         except DeliveryKeyUnreadable as error:  # unsigned, recipients might refuse for good: it waits for staff
             event(logger, "delivery_key_unreadable", logging.ERROR, hint=error.detail)
             self._has_left_some = False
@@ -249,11 +250,18 @@ class Engine:
             elif each.expires_at <= self._claimed_at:
                 await self._end(each, State.EXPIRED, settle.EXPIRED_WHILE_WAITING, 504)
             else:
-                self._start(each, signer)
+                self._start(each, signer, terms.get(each.recipient_id))
         return len(claimed)
 
-    def _start(self, claimed: Claimed, signer: Signer) -> None:
-        task = asyncio.ensure_future(self._attempt(claimed, signer))
+    def _claim(self, room: int, busy: list[int]) -> tuple[Signer, list[Claimed], dict[int, Terms | Unusable | None]]:
+        """What is due, the key that signs it, and the terms of those recipients that have any."""
+        signer = self._keyring.signer()
+        claimed = claim.claim(room, busy, self._cursor)
+        special = {each.recipient_id: each.terms_version for each in claimed if each.terms_version}
+        return signer, claimed, {each: self._terms.of(each, version) for each, version in special.items()}
+
+    def _start(self, claimed: Claimed, signer: Signer, terms: Terms | Unusable | None) -> None:
+        task = asyncio.ensure_future(self._attempt(claimed, signer, terms))
         self._in_flight[task] = claimed
         task.add_done_callback(self._note_end)
 
@@ -262,11 +270,11 @@ class Engine:
         self._ended.append(task)
         self._woken.set()
 
-    async def _attempt(self, claimed: Claimed, signer: Signer) -> Attempted:
+    async def _attempt(self, claimed: Claimed, signer: Signer, terms: Terms | Unusable | None) -> Attempted:
         assert self._session is not None
         began = time.monotonic()
         try:
-            outcome = await transport.attempt(self._session, claimed, signer)
+            outcome = await transport.attempt(self._session, claimed, signer, terms)
         except Exception as error:  # a mistake of ours must not end the pump: it costs this delivery an attempt
             logger.exception("attempt_broke", extra={"facts": {"delivery": claimed.id}})
             reason = f"the attempt failed on our side ({type(error).__name__})"

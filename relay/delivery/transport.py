@@ -10,8 +10,10 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from dmr_project.lib import http
+from dmr_project.lib.http import Terms
+from participants.endpoint_terms import Unusable
 from participants.names import is_success
-from relay.delivery import answers
+from relay.delivery import answers, failures
 from relay.delivery.claim import Claimed
 from relay.delivery.headers import attested_headers
 from relay.delivery.retry import Outcome
@@ -20,25 +22,18 @@ from relay.delivery_keys import Signer
 MOST_RETRY_AFTER = 1e9  # seconds; far beyond every time to live
 
 
-async def attempt(session: aiohttp.ClientSession, claimed: Claimed, signer: Signer) -> Outcome:
+async def attempt(
+    session: aiohttp.ClientSession, claimed: Claimed, signer: Signer, terms: Terms | Unusable | None = None
+) -> Outcome:
     """One attempt. Whatever goes wrong on the way is an Outcome, never an exception but cancellation."""
     began = time.monotonic()
+    if isinstance(terms, Unusable):
+        return _failure(began, terms.reason)
     try:
-        answer = await http.post(session, claimed.host, claimed.payload, attested_headers(claimed, signer))
-    except http.AddressRefused as refused:
-        return _failure(began, str(refused))
-    except (asyncio.TimeoutError, TimeoutError) as late:
-        is_connecting = isinstance(late, aiohttp.ConnectionTimeoutError)
-        limit = http.CONNECT_SECONDS if is_connecting else http.TOTAL_SECONDS
-        return _failure(began, f"{'no connection' if is_connecting else 'no answer'} within {limit:.0f} s")
-    except aiohttp.InvalidURL:
-        return _failure(began, "the endpoint is not a URL")
-    except aiohttp.ClientConnectorDNSError:
-        return _failure(began, "the endpoint's host name cannot be resolved")
-    except aiohttp.ClientConnectorCertificateError:
-        return _failure(began, "the endpoint's certificate is not valid")
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        return _failure(began, _connection_error(error))
+        answer = await http.post(session, claimed.host, claimed.payload, attested_headers(claimed, signer), terms)
+    except (http.EndpointRefused, asyncio.TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        limit, is_tls = session.timeout.total or http.TOTAL_SECONDS, claimed.host.lower().startswith("https:")
+        return _failure(began, failures.sentence(error, limit, is_tls=is_tls))
     seconds = time.monotonic() - began
     if is_success(answer.status, claimed.success_statuses):
         return Outcome(True, answer.status, "", seconds)
@@ -54,15 +49,6 @@ async def attempt(session: aiohttp.ClientSession, claimed: Claimed, signer: Sign
 
 def _failure(began: float, error: str) -> Outcome:
     return Outcome(False, None, error, time.monotonic() - began)
-
-
-def _connection_error(error: Exception) -> str:
-    cause = getattr(error, "os_error", None) or error
-    if isinstance(cause, ConnectionRefusedError):
-        return "the recipient refused the connection"
-    if isinstance(cause, (ConnectionResetError, aiohttp.ServerDisconnectedError)):
-        return "the recipient broke the connection"
-    return f"the connection failed ({type(cause).__name__})"
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

@@ -22,6 +22,7 @@ OF_DJANGO = ("changelist", "add", "history", "delete", "change")
 # Pages beside Django's own → the permission they ask for (tried in tests/staff/test_roles_limit_what_staff_do.py).
 PAGES = {
     "participants_change_export": "participants.view_change",
+    "participants_endpointterms_of": "participants.view_endpointterms",
     "participants_participant_issue_key": "participants.add_apikey",
     "relay_deadletterjob_stop": "relay.add_deadletterjob",
     "relay_deliverykey_rotate": "relay.rotate_deliverykey",

@@ -46,14 +46,18 @@ class Edge:
 
     posted: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
     answers: dict[str, list[http.Answer | Exception]] = field(default_factory=dict)
+    terms: dict[str, object] = field(default_factory=dict)  # of the last call of each endpoint
 
     def will(self, url: str, *answers: http.Answer | Exception | int) -> None:
         """The next answers of that endpoint; after them 202."""
         made = [http.Answer(each, {}, b"") if isinstance(each, int) else each for each in answers]
         self.answers.setdefault(url, []).extend(made)
 
-    async def post(self, session: object, url: str, body: bytes, headers: dict[str, str]) -> http.Answer:
+    async def post(
+        self, session: object, url: str, body: bytes, headers: dict[str, str], terms: object = None
+    ) -> http.Answer:
         self.posted.append((url, body, headers))
+        self.terms[url] = terms
         await asyncio.sleep(0)
         left = self.answers.get(url)
         answer = left.pop(0) if left else http.Answer(202, {}, b"")

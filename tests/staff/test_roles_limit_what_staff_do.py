@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from participants import registry
-from participants.models import ApiKey, Institution, Participant
+from participants.models import ApiKey, EndpointTerms, Institution, Participant
 from relay.models import Breaker, DeadLetterJob, Delivery, DeliveryKey, State
 from staff import roles
 from tests import factories
@@ -87,6 +87,16 @@ def issue_key() -> Act:
         "participants.add_apikey",
         lambda client: client.post(url, {"note": "one more"}),
         lambda: bot.keys.count() == 2,
+    )
+
+
+def set_endpoint_terms() -> Act:
+    bot = factories.participant().row
+    url = reverse("admin:participants_endpointterms_of", args=[bot.pk])
+    return Act(
+        "participants.change_endpointterms",
+        lambda client: client.post(url, {"allowed_networks": "10.1.0.0/16"}),
+        lambda: EndpointTerms.objects.filter(participant=bot).exists(),
     )
 
 
@@ -304,6 +314,7 @@ ACTS: dict[str, Callable[[], Act]] = {
     "activate": activate,
     "take for Ruuter": take_for_ruuter,
     "issue a key": issue_key,
+    "set endpoint terms": set_endpoint_terms,
     "revoke a key": revoke_key,
     "add an institution": add_institution,
     "change an institution": change_institution,
