@@ -31,6 +31,23 @@ def check_production(**_: Any) -> list[CheckMessage]:
                 id="dmr.W002",
             )
         )
+    if settings.IS_PRODUCTION and not settings.EMAIL_IS_SET:
+        found.append(
+            Warning(
+                "DMR_EMAIL_URL is not set: invitations, and what applicants are told, wait in the outbox.",
+                hint="Set it, such as smtp://user:password@mail.example.ee:587/?tls=starttls.",
+                id="dmr.W003",
+            )
+        )
+    is_clear = settings.EMAIL_HOST_USER and not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL)
+    if settings.IS_PRODUCTION and is_clear:
+        found.append(
+            Warning(
+                "The mail server's password is sent in the clear.",
+                hint="Append ?tls=starttls to DMR_EMAIL_URL, or write smtps://.",
+                id="dmr.W004",
+            )
+        )
     return found
 
 

@@ -39,7 +39,8 @@ from relay.inbox.waiting import Place, polls
 wake.pump()
 
 THREADS = 8  # of each web worker; each may hold a database connection
-STAFF_THREADS = 2  # besides, for /admin/
+STAFF_THREADS = 2  # besides, for pages
+FOR_PEOPLE = ("/admin", "/join")
 UNREADABLE = "\ufffd"  # stands for a header value that is not ASCII, which the server does not hand over
 LARGE_BYTES = 64 * 1024
 MOST_LARGE = 16  # bodies above LARGE_BYTES being read at once
@@ -83,7 +84,7 @@ async def application(scope: Scope, exchange: Exchange) -> None:
     """One request: its body, then Django in a thread, then the whole answer."""
     environ = environ_of(scope)
     loop = asyncio.get_running_loop()
-    threads = _staff_threads if environ["PATH_INFO"].startswith("/admin") else _threads
+    threads = _staff_threads if environ["PATH_INFO"].startswith(FOR_PEOPLE) else _threads
     environ["wsgi.input"] = io.BytesIO()
     try:
         length = body.declared_length(environ)

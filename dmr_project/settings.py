@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 
 from dmr_project import __version__
-from dmr_project.lib import env, queues
+from dmr_project.lib import env, mail_server, queues
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = __version__
@@ -198,6 +198,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
     },
+    "mail": {
+        "task": "participants.send_mail",
+        "schedule": 5.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
+    "mail-forget": {
+        "task": "participants.forget_mail",
+        "schedule": 3600.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 3600},
+    },
     "recount": {
         "task": "relay.recount",
         "schedule": 60.0,
@@ -279,10 +289,29 @@ FORMAT_MODULE_PATH = ["dmr_project.formats"]
 STATIC_URL = f"{PATH_PREFIX}/static/"
 WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
 WHITENOISE_AUTOREFRESH = False
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+LANGUAGES = [("et", "Eesti"), ("en", "English")]  # of the public pages; the admin speaks LANGUAGE_CODE
+
+# -- mail --
+_mail = mail_server.parse(
+    env.url(
+        "DMR_EMAIL_URL",
+        "" if IS_PRODUCTION else "console:",
+        mail_server.SCHEMES,
+        "smtp://user:password@mail.example.ee:587/?tls=starttls",
+        needs_host=False,
+    ),
+    DATA_DIR / "mail",
+)
+EMAIL_IS_SET = _mail.is_set  # without it, mails wait in the outbox
+EMAIL_BACKEND = _mail.backend
+EMAIL_HOST, EMAIL_PORT = _mail.host, _mail.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.user, _mail.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.starttls, _mail.implicit_tls
+EMAIL_FILE_PATH = str(_mail.folder)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = mail_server.sender(f"dmr@{_public.hostname}")
 EMAIL_TIMEOUT = 5  # seconds; a mail server that hangs is a mail server that is down
-# The console stands for a mail server, so somebody must be addressed; staff with an e-mail address are besides.
-MANAGERS = [] if IS_PRODUCTION else [("Core", "core@localhost")]
+# Where the console stands for a mail server, somebody must be addressed; staff with an e-mail address are besides.
+MANAGERS = [] if IS_PRODUCTION or _mail.host else [("Core", "core@localhost")]
 
 # -- security --
 # The Host header of a direct call is a participant's business: our own links come from DMR_PUBLIC_URL.

@@ -25,5 +25,6 @@ urlpatterns = [
     path("api/v1/", include("updates.api.urls")),
     path("api/v1/", include("observability.api.urls")),
     path("centops/", include("participants.api.centops_urls")),
+    path("join/", include("participants.join.urls")),
     path("", include("relay.api.urls")),
 ]

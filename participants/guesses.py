@@ -42,14 +42,14 @@ class Guesses:
         """Raises TooManyBadKeys where the address has guessed too much, and this key was not seen to be good."""
         if not self._bad or digest in self._good:
             return
-        since, count = self._bad.get(_network(address), (0.0, 0))
+        since, count = self._bad.get(network_of(address), (0.0, 0))
         if count >= MOST_BAD_KEYS and self._clock() - since < WINDOW_SECONDS:
             metrics.BAD_KEYS.labels(result="not looked up").inc()
             raise TooManyBadKeys("Send a valid key in X-Api-Key; another may be tried after a minute.")
 
     def note_bad(self, address: str) -> None:
         metrics.BAD_KEYS.labels(result="unknown").inc()
-        now, network = self._clock(), _network(address)
+        now, network = self._clock(), network_of(address)
         with self._lock:
             since, count = self._bad.get(network, (now, 0))
             if now - since >= WINDOW_SECONDS:
@@ -72,7 +72,7 @@ class Guesses:
         self._good.clear()
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """An IPv4 address, and of an IPv6 address the half that one subscriber has."""
     parsed = parse_address(address)
     return parsed.exploded[:19] if parsed is not None and parsed.version == 6 else address

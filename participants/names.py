@@ -7,6 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
 
 from dmr_project.lib import network
 
@@ -30,33 +31,41 @@ _STATUS = re.compile(r"[1-5]xx|[1-5]\d\d")
 
 def validate_name(name: str) -> None:
     """4 to 50 printable ASCII characters, not reserved. Raises ValidationError."""
-    if not SHORTEST <= len(name) <= LONGEST:
-        raise ValidationError(f"must have {SHORTEST} to {LONGEST} characters, not {len(name)}")
+    _validate_length(name, SHORTEST, LONGEST)
     if not _PRINTABLE.fullmatch(name):
-        raise ValidationError("must be printable ASCII, since it travels in HTTP headers")
+        raise ValidationError(_("must be printable ASCII, since it travels in HTTP headers"))
     if name != name.strip():
-        raise ValidationError("must not begin or end with a space, which HTTP headers drop")
+        raise ValidationError(_("must not begin or end with a space, which HTTP headers drop"))
     if name in RESERVED:
-        raise ValidationError(f"{name} is reserved")
+        raise ValidationError(_("%(name)s is reserved"), params={"name": name})
+
+
+def validate_institution(name: str) -> None:
+    """4 to 50 printable characters of any script: it travels in no header. Raises ValidationError."""
+    _validate_length(name, SHORTEST, LONGEST)
+    if not name.isprintable():
+        raise ValidationError(_("must hold printable characters only"))
+    if name != name.strip():
+        raise ValidationError(_("must not begin or end with a space"))
 
 
 def validate_host(host: str) -> None:
     """A full http or https URL of 5 to 100 printable characters. Raises ValidationError."""
-    if not 5 <= len(host) <= 100:
-        raise ValidationError(f"must have 5 to 100 characters, not {len(host)}")
+    _validate_length(host, 5, 100)
     if not _PRINTABLE.fullmatch(host) or " " in host:
-        raise ValidationError("must be printable ASCII without spaces")
+        raise ValidationError(_("must be printable ASCII without spaces"))
+    no_url = _("must be a full http or https URL, such as http://bot:8080/dmr-api/messages")
     try:
         parts = urlsplit(host)
         port_is_good = parts.port is None or parts.port > 0
     except ValueError:
-        raise ValidationError("is not a URL such as http://bot:8080/dmr-api/messages") from None
+        raise ValidationError(no_url) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_good:
-        raise ValidationError("must be a full http or https URL, such as http://bot:8080/dmr-api/messages")
+        raise ValidationError(no_url)
     if parts.username is not None or parts.password is not None:
-        raise ValidationError("must not hold a user name or password")
+        raise ValidationError(_("must not hold a user name or password"))
     if parts.fragment:
-        raise ValidationError("must not hold a fragment (#…)")
+        raise ValidationError(_("must not hold a fragment (#…)"))
 
 
 def validate_statuses(text: str) -> None:
@@ -96,3 +105,9 @@ def is_success(status: int, statuses: str) -> bool:
     """Does `status` stand in a list such as `2xx,300`?"""
     written = str(status)
     return any(part.strip() in {written, f"{written[0]}xx"} for part in statuses.split(","))
+
+
+def _validate_length(text: str, least: int, most: int) -> None:
+    if not least <= len(text) <= most:
+        said = _("must have %(least)s to %(most)s characters, not %(length)s")
+        raise ValidationError(said, params={"least": least, "most": most, "length": len(text)})

@@ -57,6 +57,14 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
 
     `key` is one that staff chose, of 12 to 50 printable ASCII characters. Raises InvalidInput, NameTaken.
     """
+    with history.atomic():
+        enrol(participant, actor=actor)
+        _, clear = issue_key(participant, actor=actor, key=key)
+    return clear
+
+
+def enrol(participant: Participant, *, actor: str) -> None:
+    """Saves a new participant without a key, and lets it into the room `national`. Raises InvalidInput, NameTaken."""
     check(participant)
     with history.atomic():
         _hold(participant.institution)
@@ -66,8 +74,6 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
         )
         Membership.objects.create(room=national, participant=participant)
         history.record("register", participant, actor, after=history.facts(participant))
-        _, clear = issue_key(participant, actor=actor, key=key)
-    return clear
 
 
 def update(row: Row, *, actor: str, reason: str = "") -> Row:

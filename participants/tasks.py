@@ -5,10 +5,22 @@ from __future__ import annotations
 from celery import shared_task
 
 from dmr_project.lib import queues
-from participants import audit
+from participants import audit, mail
 
 
 @shared_task(name="participants.anchor", queue=queues.MAINTENANCE, time_limit=60)
 def anchor() -> None:
     """Writes the audit log's head into the process's log, which is kept elsewhere."""
     audit.anchor()
+
+
+@shared_task(name="participants.send_mail", queue=queues.MAINTENANCE, expires=10, time_limit=60)
+def send_mail() -> None:
+    """Sends the mails that are due."""
+    mail.send()
+
+
+@shared_task(name="participants.forget_mail", queue=queues.MAINTENANCE, time_limit=60)
+def forget_mail() -> None:
+    """Deletes mails that ended long ago."""
+    mail.forget()

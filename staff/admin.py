@@ -57,7 +57,7 @@ class AccountAdmin(admin.ModelAdmin):
     readonly_fields = ("state", "role_names", "last_login", "date_joined")
     actions = ("end_sessions",)
     change_form_template = "staff/account.html"
-    # Name of a button → the permission it asks for, as in updates.admin.pages.
+    # Name of a button → the permission it asks for, as in participants.admin.pages.
     permissions = dict.fromkeys(("reset-password", "end-sessions"), "auth.change_user")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:

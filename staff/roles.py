@@ -27,7 +27,7 @@ ROLES = {
     VIEWER: _("sees the network and how it is, and changes nothing"),
     OPERATOR: _("keeps the network running: dead letters, breakers, suspensions, releases on their way out"),
     REGISTRAR: _("keeps the registry: institutions, participants, rooms, API keys"),
-    APPROVER: _("approves and publishes releases that somebody else imported"),
+    APPROVER: _("approves what others brought in: releases, which it publishes too, and applications to join"),
     AUDITOR: _("sees everything, with who did what, and changes nothing"),
     ADMINISTRATOR: _("gives out accounts, roles and signing keys, and helps whoever cannot log in"),
 }
@@ -84,6 +84,13 @@ GRANTS = (
         (OPERATOR, REGISTRAR, AUDITOR, ADMINISTRATOR),
         "participants.view_apikey",
     ),
+    _grant(
+        "See applications to join, invitations and mails",
+        (REGISTRAR, APPROVER, AUDITOR),
+        "participants.view_application",
+        "participants.view_invitation",
+        "participants.view_mail",
+    ),
     _grant("See who did what", (OPERATOR, AUDITOR, ADMINISTRATOR), "participants.view_change"),
     _grant("See staff accounts", (AUDITOR, ADMINISTRATOR), "auth.view_user"),
     _grant(
@@ -104,6 +111,16 @@ GRANTS = (
     ),
     _grant("Set the terms on which an endpoint is called", (REGISTRAR,), "participants.change_endpointterms"),
     _grant("Issue API keys", (REGISTRAR,), "participants.add_apikey"),
+    _grant(
+        "Invite to apply, revoke invitations, enter applications, try mails again",
+        (REGISTRAR,),
+        "participants.add_invitation",
+        "participants.revoke_invitation",
+        "participants.add_application",
+        "participants.resend_mail",
+    ),
+    _grant("Take applications into review", (REGISTRAR, APPROVER), "participants.review_application"),
+    _grant("Approve and reject applications of others", (APPROVER,), "participants.decide_application"),
     _grant("Suspend and activate participants", (OPERATOR, REGISTRAR), "participants.suspend_participant"),
     _grant("Revoke API keys", (OPERATOR, REGISTRAR), "participants.revoke_apikey"),
     _grant("Requeue dead letters", (OPERATOR,), "relay.requeue_delivery"),
@@ -131,6 +148,7 @@ GRANTS = (
 NOT_SHOWN = {
     "participants.registryversion": "a counter for caches",
     "participants.chainhead": "the audit log's newest entry, for whoever appends",
+    "participants.claim": "shown on its application's page",
     "participants.archive": "files that the audit log's beginning was moved to",
     "relay.payloaddue": "what retention deletes next",
     "updates.signature": "shown on its release's page",

@@ -108,6 +108,7 @@ def nothing_remembered() -> Iterator[None]:
     from participants import directory, keys
     from participants.api import centops
     from participants.guesses import guesses
+    from participants.join.attempts import attempts
     from relay import limits
     from relay.delivery_keys import Keyring
     from relay.inbox import leases
@@ -117,6 +118,7 @@ def nothing_remembered() -> Iterator[None]:
         centops._listed.clear()
         keys._noted.clear()
         guesses.forget()
+        attempts.forget()
         limits.forget()
         storage.forget()
         leases.keyring = Keyring()

@@ -1,6 +1,8 @@
-"""The registry's rows, and the audit log of what was done with them."""
+"""The registry's rows, how somebody comes into it, and the audit log of what was done with them."""
 
 from participants.models.audit import ActorKind, Archive, ChainHead, Change
+from participants.models.joining import COMPONENTS, Application, Claim, Invitation, Language
+from participants.models.mail import Mail
 from participants.models.registry import (
     DAY,
     DEFAULT_PAYLOAD_LIMIT,
@@ -17,6 +19,7 @@ from participants.models.registry import (
 from participants.models.terms import EndpointTerms
 
 __all__ = [
+    "COMPONENTS",
     "DAY",
     "DEFAULT_PAYLOAD_LIMIT",
     "DEFAULT_RETENTION",
@@ -24,11 +27,16 @@ __all__ = [
     "MEBIBYTE",
     "ActorKind",
     "ApiKey",
+    "Application",
     "Archive",
     "ChainHead",
     "Change",
+    "Claim",
     "EndpointTerms",
     "Institution",
+    "Invitation",
+    "Language",
+    "Mail",
     "Membership",
     "Participant",
     "RegistryVersion",

@@ -31,7 +31,7 @@ class Institution(models.Model):
         DISABLED = "Disabled"
 
     public_id = models.UUIDField("id", default=uuid.uuid4, editable=False, unique=True)
-    name = models.CharField(max_length=50, validators=[names.validate_name])
+    name = models.CharField(max_length=50, validators=[names.validate_institution])
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
@@ -126,6 +126,10 @@ class Participant(models.Model):
     )
     # Of its EndpointTerms; 0: it is called like all others, so that deliveries need not look.
     terms_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    contact_name = models.CharField(max_length=100, blank=True, default="", db_default="")
+    contact_email = models.EmailField("contact's e-mail", blank=True, default="", db_default="")
+    technical_name = models.CharField("technical contact", max_length=100, blank=True, default="", db_default="")
+    technical_email = models.EmailField("technical contact's e-mail", blank=True, default="", db_default="")
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
 

@@ -24,6 +24,13 @@ OPEN = {
     ".well-known/jwks.json": "public keys, for whoever verifies what we deliver",
     ".well-known/dmr-delivery-keys": "the same in another form",
     "admin/login/": "the way in",
+    "join/": "anybody may apply to take part",
+}
+# Each opens with the link that was mailed, and with nothing else: a token of 256 random bits.
+BY_LINK = {
+    "join/<str:token>/": "the form for somebody who was invited",
+    "join/status/<str:token>/": "how an application stands, for the applicant",
+    "join/claim/<str:token>/": "a participant's key, once",
 }
 # Django's own under /admin/ that show nothing: a redirect, a catalogue of texts, the way out.
 ADMIN_OPEN = {"admin/jsi18n/", "admin/logout/"}
@@ -48,13 +55,14 @@ def example(route: str) -> str:
 
 
 ALL = sorted(set(routes(get_resolver())))
-API = [route for route in ALL if not route.startswith("admin/") and route not in OPEN]
+API = [route for route in ALL if not route.startswith("admin/") and route not in OPEN.keys() | BY_LINK.keys()]
 ADMIN = [route for route in ALL if route.startswith("admin/") and route not in OPEN]
 
 
 def test_the_walk_finds_the_routes() -> None:
     assert {"messages", "messages/<str:message_id>", "centops/public/participants", "admin/login/"} <= set(ALL)
     assert set(OPEN) - set(ALL) == set(), "open, but no longer there"
+    assert set(BY_LINK) - set(ALL) == set()
 
 
 @pytest.mark.django_db
@@ -86,6 +94,14 @@ def test_admin_routes_send_to_the_login(client: Client, method: str) -> None:
 def test_open_routes_answer(client: Client) -> None:
     for route in OPEN:
         assert client.get(f"/{route}").status_code == 200, route
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", METHODS)
+def test_routes_by_link_open_with_no_other(client: Client, method: str) -> None:
+    for route in BY_LINK:
+        answer = client.generic(method, f"/{example(route)}")
+        assert answer.status_code == (404 if method in ("GET", "HEAD", "POST") else 405), f"{method} {route}"
 
 
 @pytest.mark.django_db

@@ -14,8 +14,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from participants.admin import actor, badge
+from participants.admin.pages import DomainAdmin
 from updates import manifest, releases, signatures, staff_keys
-from updates.admin.pages import DomainAdmin
 from updates.models import Release, StaffKey
 
 COLOURS = {"draft": "#8a5a00", "approved": "#1f5f99", "published": "#2b7a3d", "withdrawn": "#666"}
@@ -48,7 +48,7 @@ class StaffKeyAdmin(DomainAdmin):
     fields = ("person", "key_id", "public_key", "created_at", "withdrawn_at")
     actions = ("withdraw",)
     permissions = {"withdraw": "updates.withdraw_staffkey"}
-    change_form_template = "admin/updates/change_form.html"
+    change_form_template = "admin/participants/steered.html"
 
     @admin.display(description="key id", ordering="key_id")
     def short_id(self, row: StaffKey) -> str:
@@ -136,7 +136,7 @@ class ReleaseAdmin(DomainAdmin):
         "publish": "updates.publish_release",
         "withdraw": "updates.withdraw_release",
     }
-    change_form_template = "admin/updates/change_form.html"
+    change_form_template = "admin/participants/steered.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
         rows = Release.objects.annotate(signature_count=Count("signatures"))

@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from participants.admin import ReadOnlyAdmin, actor, badge
+from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Participant
 from updates import progress, rollouts
-from updates.admin.pages import DomainAdmin
 from updates.models import Release, Report, Rollout, Target, TargetEvent, TargetState
 from updates.models.rollouts import FAILURES
 

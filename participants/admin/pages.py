@@ -1,4 +1,4 @@
-"""What the pages of this app share: a form that makes one domain call, and buttons that make one each."""
+"""Pages of rows that only the domain changes: a form that makes one domain call, and buttons that make one each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from dmr_project.lib.errors import DomainError
-from participants.admin import ReadOnlyAdmin
+from participants.admin.look import ReadOnlyAdmin
 
 
 class DomainAdmin(ReadOnlyAdmin):
@@ -23,7 +23,7 @@ class DomainAdmin(ReadOnlyAdmin):
     A refusal of the domain is shown where the person is; it changes nothing.
     """
 
-    new_form: type[forms.Form] | None = None
+    new_form: type[forms.Form] | type[forms.ModelForm] | None = None
     new_title = ""
     new_button = "Save"
     new_help = ""
@@ -74,7 +74,7 @@ class DomainAdmin(ReadOnlyAdmin):
             "help": self.new_help,
             "opts": self.opts,
         }
-        return TemplateResponse(request, "admin/updates/new.html", context)
+        return TemplateResponse(request, "admin/participants/new.html", context)
 
     def change_view(
         self,

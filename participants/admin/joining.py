@@ -1,0 +1,189 @@
+"""Invitations, applications and mails in Django admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.safestring import SafeString
+
+from participants import applications, claims, invitations, mail
+from participants.admin.look import AMBER, GREEN, GREY, RED, ReadOnlyAdmin, actor, badge
+from participants.admin.pages import DomainAdmin
+from participants.join.forms import FIELDS, ApplicationForm
+from participants.models import Application, Invitation, Language, Mail
+
+State = Application.State
+
+_COLOURS = {
+    State.RECEIVED: AMBER, State.IN_REVIEW: AMBER, State.APPROVED: GREEN, State.REJECTED: RED, State.WITHDRAWN: GREY,
+    Mail.State.WAITING: AMBER, Mail.State.SENT: GREEN, Mail.State.FAILED: RED,
+}  # fmt: skip
+
+
+class InviteForm(forms.Form):
+    email = forms.EmailField(label="E-mail", help_text="Gets a link to the application form, good for 14 days.")
+    language = forms.ChoiceField(choices=Language.choices, help_text="Of the mail, and of the form.")
+
+
+@admin.register(Invitation)
+class InvitationAdmin(DomainAdmin):
+    list_display = ("email", "state", "invited_by", "invited_at", "expires_at", "used_at")
+    list_filter = (
+        ("used_at", admin.EmptyFieldListFilter),
+        ("invited_by", admin.RelatedOnlyFieldListFilter),
+        "language",
+    )
+    list_select_related = ("invited_by",)
+    search_fields = ("email",)
+    fields = ("email", "language", "state", "invited_by", "invited_at", "expires_at", "used_at", "revoked_at")
+    readonly_fields = ("state",)
+    change_form_template = "admin/participants/steered.html"
+    new_form = InviteForm
+    new_title = "Invite somebody to apply"
+    new_button = "Invite"
+    new_help = "An invitation that went to the same address before opens nothing any more."
+    permissions = {"revoke": "participants.revoke_invitation"}
+
+    @admin.display(description="state")
+    def state(self, row: Invitation) -> SafeString:
+        if row.used_at:
+            return badge("Used", GREEN)
+        if row.revoked_at:
+            return badge("Revoked", GREY)
+        return badge("Open", AMBER) if row.is_open else badge("Expired", GREY)
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Invitation, str]:
+        user: Any = request.user
+        row = invitations.invite(data["email"], user, language=data["language"])
+        return row, f"The invitation to {row.email} is on its way."
+
+    def buttons(self, row: Invitation) -> dict[str, tuple[str, str]]:
+        return {"revoke": ("Revoke", "The link opens nothing any more.")} if row.is_open else {}
+
+    def act(self, request: HttpRequest, row: Invitation, name: str) -> str:
+        user: Any = request.user
+        invitations.revoke(row, user)
+        return f"The {row} is revoked."
+
+
+class EnteredForm(ApplicationForm):
+    """What came on paper or by telephone."""
+
+    language = forms.ChoiceField(choices=Language.choices, help_text="In which we write to the applicant.")
+
+
+@admin.register(Application)
+class ApplicationAdmin(DomainAdmin):
+    list_display = ("name", "institution_name", "state_now", "type", "received_at", "brought_by", "decided_by")
+    list_filter = ("state", "type", ("entered_by", admin.EmptyFieldListFilter), "received_at")
+    list_select_related = ("entered_by", "decided_by", "invitation")
+    search_fields = ("name", "institution_name", "host", "contact_name", "contact_email")
+    fieldsets = (
+        (None, {"fields": ("state_now", "reason", "received_at", "brought_by", "reviewed_by")}),
+        ("What joins", {"fields": ("institution_name", "name", "type", "host", "expected", "remarks")}),
+        ("Contacts", {"fields": ("contact_name", "contact_email", "technical_name", "technical_email", "language")}),
+        ("Decision", {"fields": ("decided_by", "decided_at", "participant", "key_link", "public_id")}),
+    )
+    readonly_fields = ("state_now", "brought_by", "expected", "key_link", "public_id")
+    change_form_template = "admin/participants/steered.html"
+    new_form = EnteredForm
+    new_title = "Enter an application"
+    new_button = "Enter"
+    new_help = "The applicant is told by mail. Somebody else than you decides on it."
+    permissions = {
+        "review": "participants.review_application",
+        "approve": "participants.decide_application",
+        "reject": "participants.decide_application",
+        "link": "participants.add_apikey",
+    }
+
+    @admin.display(description="state", ordering="state")
+    def state_now(self, row: Application) -> SafeString:
+        return badge(row.get_state_display(), _COLOURS[State(row.state)])
+
+    @admin.display(description="brought in by")
+    def brought_by(self, row: Application) -> str:
+        if row.entered_by is None:
+            return "the public form"
+        return f"{row.entered_by.get_username()}{', who invited' if row.invitation else ''}"
+
+    @admin.display(description="expected components")
+    def expected(self, row: Application) -> str:
+        return ", ".join(row.components) or "–"
+
+    @admin.display(description="link to the key")
+    def key_link(self, row: Application) -> str:
+        claim = row.participant.claims.first() if row.participant else None
+        if claim is None:
+            return "–"
+        if claim.claimed_at:
+            return f"used {localize(timezone.localtime(claim.claimed_at))}"
+        until = localize(timezone.localtime(claim.expires_at))
+        return f"sent, holds until {until}" if claim.is_open else f"expired {until}"
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Application, str]:
+        user: Any = request.user
+        row = Application(language=data["language"], **{name: data[name] for name in FIELDS})
+        applications.apply(row, entered_by=user)
+        return row, f"The application of {row} is entered; somebody else decides on it."
+
+    def buttons(self, row: Application) -> dict[str, tuple[str, str]]:
+        found = {}
+        if row.state == State.RECEIVED:
+            found["review"] = ("Take into review", "The applicant is told.")
+        if row.is_open:
+            found["approve"] = (
+                "Approve",
+                "Makes the participant, in the room national; its technical contact gets the link to the key.",
+            )
+            found["reject"] = ("Reject", "The applicant is told why: write it here.")
+        if row.state == State.APPROVED:
+            found["link"] = ("Send a new link to the key", "To the technical contact; the former link goes.")
+        return found
+
+    def act(self, request: HttpRequest, row: Application, name: str) -> str:
+        user: Any = request.user
+        if name == "review":
+            applications.begin_review(row, user)
+            return f"{row} is in review."
+        if name == "approve":
+            participant = applications.approve(row, user)
+            return f"{row} is approved; the link to its key goes to {participant.technical_email}."
+        if name == "reject":
+            applications.reject(row, user, request.POST.get("reason", ""))
+            return f"{row} is rejected."
+        assert row.participant is not None
+        claims.offer(row.participant, actor=actor(request), language=row.language)
+        return f"A new link goes to {row.participant.technical_email or row.participant.contact_email}."
+
+
+@admin.register(Mail)
+class MailAdmin(ReadOnlyAdmin):
+    list_display = ("subject", "to", "state_now", "created_at", "attempts", "due_at", "last_error")
+    list_filter = ("state", "created_at")
+    search_fields = ("to", "subject")
+    fields = ("subject", "to", "state_now", "created_at", "attempts", "due_at", "ended_at", "last_error")
+    readonly_fields = ("state_now",)
+    show_full_result_count = False
+    actions = ("try_again",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Mail]:
+        return Mail.objects.defer("sealed_text")
+
+    @admin.display(description="state", ordering="state")
+    def state_now(self, row: Mail) -> SafeString:
+        return badge(row.get_state_display(), _COLOURS[Mail.State(row.state)])
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("participants.resend_mail")
+
+    @admin.action(description="Try again now", permissions=["resend"])
+    def try_again(self, request: HttpRequest, queryset: QuerySet[Mail]) -> None:
+        count = sum(mail.try_again(row) for row in queryset)
+        self.message_user(request, f"{count} will be tried again; {len(queryset) - count} were sent already.")

@@ -1,0 +1,78 @@
+"""Claims: the link by which an Instance's side fetches its key, once. The key itself never travels by mail."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from dmr_project.lib.errors import Forbidden, InvalidInput
+from participants import history, keys, letters, links, names, registry
+from participants.models import ActorKind, Claim, Language, Participant
+
+LIFETIME = timedelta(days=14)
+CLAIMANT = history.Actor("claim link", ActorKind.UNKNOWN)  # whoever has it
+
+
+def offer(participant: Participant, *, actor: str, language: str = Language.ESTONIAN) -> Claim:
+    """Mails its technical contact a link to a key. One that was mailed before opens nothing any more.
+
+    Raises InvalidInput where nobody's address is known, Forbidden.
+    """
+    if participant.is_relay or participant.deleted_at is not None:
+        raise Forbidden(f"{participant} gets no key: it is {names.RELAY}, or was deleted.")
+    if not (participant.technical_email or participant.contact_email):
+        detail = f"{participant} has no contact with an e-mail address; write one on its page."
+        raise InvalidInput(detail, errors=[{"field": "technical_email", "detail": detail}])
+    token, digest = links.new()
+    now = timezone.now()
+    with history.atomic():
+        participant.claims.filter(claimed_at=None, revoked_at=None).update(revoked_at=now)
+        row = Claim.objects.create(
+            participant=participant, token_digest=digest, language=language, expires_at=now + LIFETIME
+        )
+        _note("offer key", row, actor)
+        letters.claim(row, links.address("join:claim", token))
+    return row
+
+
+def find(token: str) -> Claim:
+    """Whose link it is. Uses nothing up. Raises NoSuchLink, LinkGone."""
+    row = Claim.objects.select_related("participant__institution").filter(token_digest=keys.digest(token)).first()
+    if row is None:
+        raise links.NoSuchLink(_("There is no such link. Is it as long as in our mail?"))
+    if not row.is_open:
+        raise gone()
+    return row
+
+
+def claim(row: Claim) -> str:
+    """A new key of the participant in clear: the only time. Raises LinkGone where somebody was first."""
+    now = timezone.now()
+    with history.atomic():
+        is_open = Q(claimed_at=None, revoked_at=None, expires_at__gt=now, participant__deleted_at=None)
+        if not Claim.objects.filter(is_open, pk=row.pk).update(claimed_at=now):
+            raise gone()
+        _note("claim", row, CLAIMANT)
+        _key, clear = registry.issue_key(row.participant, actor=CLAIMANT, note="fetched by its link")
+    return clear
+
+
+def gone() -> links.LinkGone:
+    return links.LinkGone(
+        _("This link was used, has expired, or was replaced by a newer one. If you have no key, ask us for another.")
+    )
+
+
+def _note(action: str, row: Claim, actor: str) -> None:
+    participant = row.participant
+    history.note(
+        action,
+        actor,
+        kind="participant",
+        subject=participant.name,
+        subject_id=str(participant.public_id),
+        institution=participant.institution,
+    )
