@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -52,8 +51,11 @@ def claim(row: Claim) -> str:
     """A new key of the participant in clear: the only time. Raises LinkGone where somebody was first."""
     now = timezone.now()
     with history.atomic():
-        is_open = Q(claimed_at=None, revoked_at=None, expires_at__gt=now, participant__deleted_at=None)
-        if not Claim.objects.filter(is_open, pk=row.pk).update(claimed_at=now):
+        if not Participant.objects.present().select_for_update().filter(pk=row.participant_id).first():
+            raise gone()
+        # Columns of its own alone: with a join, PostgreSQL would not look again after waiting for somebody else.
+        is_open = Claim.objects.filter(pk=row.pk, claimed_at=None, revoked_at=None, expires_at__gt=now)
+        if not is_open.update(claimed_at=now):
             raise gone()
         _note("claim", row, CLAIMANT)
         _key, clear = registry.issue_key(row.participant, actor=CLAIMANT, note="fetched by its link")
