@@ -49,6 +49,7 @@ class InvitationAdmin(DomainAdmin):
     new_button = "Invite"
     new_help = "An invitation that went to the same address before opens nothing any more."
     permissions = {"revoke": "participants.revoke_invitation"}
+    without_reason = ("revoke",)
 
     @admin.display(description="state")
     def state(self, row: Invitation) -> SafeString:
@@ -77,6 +78,12 @@ class EnteredForm(ApplicationForm):
 
     language = forms.ChoiceField(choices=Language.choices, help_text="In which we write to the applicant.")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            if isinstance(field.widget, forms.TextInput):
+                field.widget.attrs["class"] = "vTextField"
+
 
 @admin.register(Application)
 class ApplicationAdmin(DomainAdmin):
@@ -102,6 +109,7 @@ class ApplicationAdmin(DomainAdmin):
         "reject": "participants.decide_application",
         "link": "participants.add_apikey",
     }
+    without_reason = ("review", "approve", "link")
 
     @admin.display(description="state", ordering="state")
     def state_now(self, row: Application) -> SafeString:

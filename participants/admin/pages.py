@@ -30,6 +30,9 @@ class DomainAdmin(ReadOnlyAdmin):
     # Name of a button, and of the action on the list → the permission it asks for. What is not here nobody may do.
     permissions: dict[str, str] = {}
 
+    # Buttons that do not ask why.
+    without_reason: tuple[str, ...] = ()
+
     def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Any, str]:
         """Makes the domain call; returns the row and what to tell. Raises DomainError."""
         raise NotImplementedError
@@ -86,7 +89,11 @@ class DomainAdmin(ReadOnlyAdmin):
         row = self.get_object(request, unquote(object_id))
         buttons = self.buttons(row) if row is not None else {}
         buttons = {name: said for name, said in buttons.items() if self.may(request, name)}
-        context = {"buttons": buttons, **(self.more_context(row) if row is not None else {})}
+        context = {
+            "buttons": buttons,
+            "without_reason": self.without_reason,
+            **(self.more_context(row) if row is not None else {}),
+        }
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def more_context(self, row: Any) -> dict[str, Any]:

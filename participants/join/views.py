@@ -65,7 +65,8 @@ def count(request: HttpRequest) -> None:
 
 def show(request: HttpRequest, template: str, status: int = 200, **context: Any) -> HttpResponse:
     language = translation.get_language() or "en"
-    others = [(code, name) for code, name in LANGUAGES.items() if code != language]
+    # Another language is a GET: after a POST it would lose what was typed, or the key.
+    others = [(code, name) for code, name in LANGUAGES.items() if code != language and request.method != "POST"]
     return render(
         request, f"join/{template}.html", {"language": language, "others": others, **context}, status=status
     )

@@ -161,6 +161,9 @@ def test_the_list_says_how_each_stands(application: Application, approver: User)
     for said in ("ruuter-public, resql", "mari@amet.test", "the public form"):
         assert said in shown
     assert "Approve</button>" not in shown
+    still_open = client.get(page(Application.objects.get(name="bot-two"))).content.decode()
+    assert "Approve</button>" in still_open
+    assert still_open.count('name="reason"') == 1, "only a rejection asks why"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -41,6 +41,7 @@ def test_the_key_is_shown_once_and_works(link: str, client: Client) -> None:
     answer = send(browser(), link, {})
     assert answer.status_code == 200
     assert "no-store" in answer["Cache-Control"]
+    assert b"hreflang" not in answer.content, "a link that would lose the key"
     key = shown(answer.content)
     assert client.get("/centops/public/participants", headers={"X-Api-Key": key}).status_code == 200
     for answer in (browser().get(link), Client().post(link)):
