@@ -60,8 +60,19 @@ _is_storing = False
 
 def store(row: Row) -> Stored:
     """Stores the row, perhaps with others'. Durable on return, unless a transaction is open."""
-    global _is_storing
     mine = _Waiting(row)
+    if connection.in_atomic_block:  # nobody else may be told of what this transaction may still undo
+        _store_batch([mine])
+    else:
+        _store_with_others(mine)
+    if mine.error is not None:
+        raise mine.error
+    assert mine.stored is not None
+    return mine.stored
+
+
+def _store_with_others(mine: _Waiting) -> None:
+    global _is_storing
     with _lock:
         _waiting.append(mine)
         mine.leads, _is_storing = not _is_storing, True
@@ -69,10 +80,6 @@ def store(row: Row) -> Stored:
         mine.told.wait()
     if mine.leads:
         _store_waiting()
-    if mine.error is not None:
-        raise mine.error
-    assert mine.stored is not None
-    return mine.stored
 
 
 def _store_waiting() -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DataError, connection
+from django.db import DataError, connection, transaction
 from django.utils import timezone
 
 from participants import directory
@@ -174,3 +174,17 @@ def test_an_error_of_one_request_is_not_another_s(
         broken.setattr(insert, "_store_rows", fail)
         assert all(isinstance(each, DataError) for each in at_once([row(pair) for _ in range(3)]))
     assert insert.store(row(pair)) is Stored.NEW
+
+
+def test_an_open_transaction_stores_its_own_row_alone(
+    pair: tuple[Participant, Participant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it stores it may undo: whoever comes meanwhile waits neither in its batch nor for it."""
+    mine, other = row(pair), insert._Waiting(row(pair))
+    monkeypatch.setattr(insert, "_waiting", [other])
+    with transaction.atomic():
+        assert insert.store(mine) is Stored.NEW
+        transaction.set_rollback(True)
+    assert other.stored is None
+    assert not other.told.is_set()
+    assert Message.objects.count() == 0
