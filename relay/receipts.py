@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from django.db import transaction
 
 from participants import directory, names
-from participants.models import DEFAULT_TIME_TO_LIVE, Participant
-from relay import bulk, metrics
+from participants.models import Participant
+from relay import bulk, metrics, own_messages
 from relay.delivery import wake
-from relay.envelope import DEFAULT_CONTENT_TYPE
 from relay.models import ERROR_TYPE, Delivery, Message
 
 RECEIPT_TYPE = "application/vnd.dmr.receipt+json"
 MODEL_TYPE = f"{RECEIPT_TYPE};version=1"
-TIME_TO_LIVE = timedelta(seconds=DEFAULT_TIME_TO_LIVE)
 
 
 @dataclass(frozen=True)
@@ -54,31 +49,13 @@ def store(delivered: Sequence[Delivered]) -> None:
 
 
 def _draft(each: Delivered, relay: Participant) -> tuple[Message, Delivery]:
-    written_id = str(uuid.uuid4())
     at = each.at.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    said = {"messageId": each.written_id, "recipient": each.recipient, "deliveredAt": at, "status": each.status}
-    body = base64.b64encode(json.dumps(said, ensure_ascii=False).encode())
-    message = Message(
-        sender=relay,
-        message_id=uuid.UUID(written_id),
-        written_id=written_id,
-        written_ref=each.written_id,
-        sent_by=names.DMR,
-        send_to=each.sender_name,
+    return own_messages.draft(
+        relay,
+        to_id=each.sender_id,
+        to_name=each.sender_name,
+        ref=each.written_id,
         model_type=MODEL_TYPE,
-        content_type=DEFAULT_CONTENT_TYPE,
-        payload=body,
-        payload_size=len(body),
-        digest="",
-        accepted_at=each.at,
-        expires_at=each.at + TIME_TO_LIVE,
+        said={"messageId": each.written_id, "recipient": each.recipient, "deliveredAt": at, "status": each.status},
+        at=each.at,
     )
-    delivery = Delivery(
-        message=message,
-        recipient_id=each.sender_id,
-        recipient_name=each.sender_name,
-        due_at=each.at,
-        accepted_at=each.at,
-        expires_at=message.expires_at,
-    )
-    return message, delivery

@@ -1,8 +1,8 @@
 """The pump: claim what is due, attempt many at once, settle in batches, until nothing is due.
 
 One engine a process: an event loop on a thread of its own with one long-lived HTTP session, and one thread
-for the database. A Celery task that wakes it (relay.tasks.pump) either becomes the pump or, while one is at
-work here, makes that one look again.
+for the database. A ring of the bell, or a Celery task (relay.tasks.pump), starts the pump or, while one is at work
+here, makes that one look again.
 """
 
 from __future__ import annotations
