@@ -37,6 +37,7 @@ def main() -> int:
 
     refuse_port_in_use(settings.HOST, settings.PORT)
     refuse_bad_settings()
+    say_what_waits()
     prepare_database(is_production=settings.IS_PRODUCTION)
     login = prepare_staff()
     supervisor = Supervisor(children(settings.HOST, settings.PORT))
@@ -98,6 +99,14 @@ def refuse_bad_settings() -> None:
     for message in checks.run_checks():
         if message.is_serious():
             raise SystemExit(f"{message.id}: {message.msg} {message.hint or ''}".strip())
+
+
+def say_what_waits() -> None:
+    """What an operator may have left out on purpose, and should know of: a line each."""
+    from django.conf import settings
+
+    if settings.IS_PRODUCTION and not settings.EMAIL_IS_SET:
+        print("DMR_EMAIL_URL is not set: mails wait in the outbox until it is.", file=sys.stderr, flush=True)
 
 
 def prepare_database(*, is_production: bool) -> None:

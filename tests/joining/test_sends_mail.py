@@ -22,6 +22,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dmr_project import checks as our_checks
+from dmr_project import server
 from participants import mail
 from participants.mail import is_final, pause
 from participants.models import Mail
@@ -186,17 +187,26 @@ def test_a_mailer_at_work_is_left_alone(failing: type[Failing], monkeypatch: pyt
     assert mail.send() == 2
 
 
-def test_without_a_mail_server_they_wait(settings: Any, failing: type[Failing]) -> None:
+def test_without_a_mail_server_they_wait(
+    settings: Any, failing: type[Failing], capsys: pytest.CaptureFixture[str]
+) -> None:
     settings.EMAIL_IS_SET = False
     mail.post("a@x.test", "Subject", "Text")
     assert mail.send() == 0
     assert (failing.tried, Mail.objects.get().state) == (0, "waiting")
     settings.IS_PRODUCTION = True
-    assert "dmr.W003" in ids_of(our_checks.check_production())
+    server.say_what_waits()
+    assert "DMR_EMAIL_URL" in capsys.readouterr().err
     settings.EMAIL_IS_SET = True
+    server.say_what_waits()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_password_in_the_clear_is_warned_of(settings: Any) -> None:
+    settings.IS_PRODUCTION = True
     assert "dmr.W003" not in ids_of(our_checks.check_production())
     settings.EMAIL_HOST_USER, settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL = "dmr", False, False
-    assert "dmr.W004" in ids_of(our_checks.check_production())
+    assert "dmr.W003" in ids_of(our_checks.check_production())
 
 
 def ids_of(found: list[checks.CheckMessage]) -> set[str | None]:
