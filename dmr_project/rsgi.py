@@ -11,6 +11,7 @@ import asyncio
 import io
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -126,6 +127,7 @@ async def read(environ: dict[str, Any], exchange: Exchange, length: int) -> None
         environ["wsgi.input"] = io.BytesIO(await body.collect(exchange, length))
     except DomainError as error:
         environ["dmr.body_error"] = error
+    environ["dmr.read_at"] = time.perf_counter()  # from here on it is we whom the client waits for
 
 
 def large_places() -> asyncio.Semaphore:

@@ -24,7 +24,7 @@ from dmr_project.lib.log import event
 from observability.models import Alert, Instance
 from observability.states import State
 from participants.models import Participant
-from relay.models import StoredBytes
+from relay.models import Breaker, StoredBytes
 from updates.models import Release, Rollout
 
 logger = logging.getLogger(__name__)
@@ -58,9 +58,15 @@ _OLDEST_DUE = """
 """
 _PENDING = "SELECT count(*) FROM (SELECT 1 FROM relay_delivery WHERE state = 'pending' LIMIT %s) few"
 
+_IN_FLIGHT = """
+    SELECT p.delivery_mode, count(*)
+    FROM (SELECT recipient_id FROM relay_delivery WHERE state = 'delivering' LIMIT %s) few
+    JOIN participants_participant p ON p.id = few.recipient_id GROUP BY p.delivery_mode
+"""
+
 
 class Fleet(Collector):
-    """Participants, Instances, rollouts, alerts and the backlog."""
+    """Participants, Instances, rollouts, alerts, the backlog and what is in flight."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         now = timezone.now()
@@ -69,7 +75,9 @@ class Fleet(Collector):
         yield rollouts()
         yield alerts()
         yield backlog()
+        yield in_flight()
         yield oldest_due(now)
+        yield breakers()
         yield stored_payloads()
 
 
@@ -139,6 +147,18 @@ def backlog() -> GaugeMetricFamily:
     )
 
 
+def in_flight() -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(
+        "dmr_deliveries_in_flight", f"Deliveries under a lease, counted up to {MOST_COUNTED}.", labels=["mode"]
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_FLIGHT, [MOST_COUNTED])
+        counts = dict(cursor.fetchall())
+    for mode in Participant.DeliveryMode.values:
+        gauge.add_metric([mode], counts.get(mode, 0))
+    return gauge
+
+
 def oldest_due(now: datetime) -> GaugeMetricFamily:
     with connection.cursor() as cursor:
         cursor.execute(_OLDEST_DUE)
@@ -151,6 +171,15 @@ def oldest_due(now: datetime) -> GaugeMetricFamily:
         "For how long the oldest due delivery waits; those held do not count.",
         value=seconds,
     )
+
+
+def breakers() -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily("dmr_breakers", "Breakers of recipients that have ever failed.", labels=["state"])
+    rows = Breaker.objects.filter(recipient__deleted_at=None)
+    counts = dict(rows.values_list("state").annotate(Count("pk")))
+    for state in Breaker.State.values:
+        gauge.add_metric([state], counts.get(state, 0))
+    return gauge
 
 
 def stored_payloads() -> GaugeMetricFamily:

@@ -14,7 +14,7 @@ from dmr_project.lib.errors import Conflict, Forbidden, NotFound
 from participants import directory, names
 from participants.directory import Directory, Entry, Policy
 from participants.models import DEFAULT_TIME_TO_LIVE
-from relay import error_messages, insert, metrics, retention, stored_bytes
+from relay import counting, error_messages, insert, retention, stored_bytes
 from relay.delivery import wake
 from relay.envelope import Envelope
 from relay.models import Delivery, Message, State
@@ -98,8 +98,8 @@ def _store(registry: Directory, sender: Entry, envelope: Envelope, payload: byte
     message = values(sender, envelope, payload, found)
     if not _insert(registry, message, found):
         first = Message.objects.get(sender=sender.id, message_id=envelope.message_id)
-        return repeat(first, message["digest"], message["is_to_room"])
-    metrics.ACCEPTED.inc()
+        return repeat(first, message["digest"], message["is_to_room"], sender)
+    counting.accepted(message["room_id"], sender.type)
     stored_bytes.note(sender.id, len(payload))
     return Accepted(envelope.written_id, message["accepted_at"], message["expires_at"], is_repeat=False)
 
@@ -165,7 +165,7 @@ def _insert(registry: Directory, message: dict[str, Any], found: Found) -> bool:
 def _store_deliveries(message: Message, found: RoomRoute | DeadEnd) -> None:
     Delivery.objects.bulk_create(deliveries_of(message, found), batch_size=500)
     if isinstance(found, DeadEnd):
-        metrics.SETTLED.labels(state=State.DEAD.value).inc()
+        counting.settled(State.DEAD, None, found.recipient.type if found.recipient else None)
         error_messages.tell_sender(message, found.status, found.reason)
         if found.recipient is None:  # nobody can ever requeue it
             retention.note_ended({message.pk: 0}, message.accepted_at)
@@ -198,12 +198,12 @@ def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -
     )
 
 
-def repeat(first: Message, digest: str, is_to_room: bool) -> Accepted:
+def repeat(first: Message, digest: str, is_to_room: bool, sender: Entry) -> Accepted:
     """The first answer again. Raises MessageIdTaken where the id was used for something else."""
     if (first.digest, first.is_to_room) != (digest, is_to_room):
         raise MessageIdTaken(
             f"{first.written_id} was accepted at {first.accepted_at.isoformat()} with other content; "
             "use a new id for a new message."
         )
-    metrics.REPEATED.inc()
+    counting.repeated(first.room_id, sender.type)
     return Accepted(first.written_id, first.accepted_at, first.expires_at, is_repeat=True)

@@ -13,7 +13,7 @@ from dmr_project.lib.errors import DomainError
 from participants import directory
 from participants.directory import Directory, Entry
 from participants.models import Participant
-from relay import accept, bulk, envelope, error_messages, metrics, records, retention, stored_bytes
+from relay import accept, bulk, counting, envelope, error_messages, metrics, records, retention, stored_bytes
 from relay.accept import Accepted, Found
 from relay.delivery import wake
 from relay.models import Delivery, Message, State
@@ -54,9 +54,9 @@ def accept_all(registry: Directory, sender: Entry, given: Sequence[Record]) -> l
     with transaction.atomic():
         _store(sender, list(first.values()))
         known = _known(sender, [each.message for each in good])
-    outcomes = [each if isinstance(each, DomainError) else _outcome(known, each.message) for each in drafts]
-    _count(outcomes)
+    outcomes = [each if isinstance(each, DomainError) else _outcome(sender, known, each.message) for each in drafts]
     new = [each.message for each in first.values() if each.message.pk is not None]
+    _count(sender, new, outcomes)
     stored_bytes.note(sender.id, sum(each.payload_size for each in new))
     return [Result(_written_id(record), outcome) for record, outcome in zip(given, outcomes, strict=True)]
 
@@ -107,10 +107,10 @@ def _store(sender: Entry, drafts: list[Draft]) -> None:
 def _end_dead(sender: Entry, dead: list[tuple[Message, DeadEnd]]) -> None:
     if not dead:
         return
-    metrics.SETTLED.labels(state=State.DEAD.value).inc(len(dead))
     relay, told = directory.relay(), Participant.objects.get(pk=sender.id)
     errors: list[tuple[Message, Delivery]] = []
     for message, found in dead:
+        counting.settled(State.DEAD, None, found.recipient.type if found.recipient else None)
         message.sender = told
         if error_messages.is_told(message):
             errors.append(error_messages.draft(message, found.status, found.reason, relay))
@@ -131,21 +131,22 @@ def _known(sender: Entry, messages: list[Message]) -> dict[UUID, Message]:
     return found | {each.message_id: each for each in before}
 
 
-def _outcome(known: dict[UUID, Message], message: Message) -> Accepted | DomainError:
+def _outcome(sender: Entry, known: dict[UUID, Message], message: Message) -> Accepted | DomainError:
     first = known[message.message_id]
     if first is message:
         return Accepted(message.written_id, message.accepted_at, message.expires_at, is_repeat=False)
     try:
-        return accept.repeat(first, message.digest, message.is_to_room)
+        return accept.repeat(first, message.digest, message.is_to_room, sender)
     except accept.MessageIdTaken as error:
         return error
 
 
-def _count(outcomes: Sequence[Accepted | DomainError]) -> None:
+def _count(sender: Entry, new: Sequence[Message], outcomes: Sequence[Accepted | DomainError]) -> None:
+    for message in new:
+        counting.accepted(message.room_id, sender.type)
     for each in outcomes:
         if isinstance(each, DomainError):
             metrics.REFUSED.labels(code=each.code).inc()
-    metrics.ACCEPTED.inc(sum(isinstance(each, Accepted) and not each.is_repeat for each in outcomes))
 
 
 def _written_id(record: Record) -> str | None:

@@ -109,7 +109,7 @@ def nothing_remembered() -> Iterator[None]:
     from participants.api import centops
     from participants.guesses import guesses
     from participants.join.attempts import attempts
-    from relay import limits
+    from relay import counting, limits
     from relay.delivery_keys import Keyring
     from relay.inbox import leases
 
@@ -120,6 +120,7 @@ def nothing_remembered() -> Iterator[None]:
         guesses.forget()
         attempts.forget()
         limits.forget()
+        counting.forget()
         storage.forget()
         leases.keyring = Keyring()
         cache.clear()

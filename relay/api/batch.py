@@ -13,7 +13,7 @@ from dmr_project.lib.api import problem_of
 from dmr_project.lib.errors import DomainError
 from participants.authentication import caller, known
 from relay import accept, batch, limits, records
-from relay.api.messages import RelayEndpoint, moment
+from relay.api.messages import RelayEndpoint, moment, observe_accepted
 from relay.batch import Result
 
 _COUNT = {"type": "integer"}
@@ -56,6 +56,7 @@ class Batch(RelayEndpoint):
         given = records.read(body.read_whole(request._request.META, body.MOST_BYTES))
         headers = limits.spend(caller(request), len(given), sum(len(each.payload) for each in given))
         results = batch.accept_all(known(request), caller(request), given)
+        observe_accepted(request._request.META, "batch")
         accepted = [each.outcome for each in results if isinstance(each.outcome, accept.Accepted)]
         repeated = sum(each.is_repeat for each in accepted)
         return Response(

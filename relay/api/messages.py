@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from types import MappingProxyType
@@ -27,7 +28,7 @@ from participants.authentication import (
     known,
 )
 from participants.directory import Entry
-from relay import accept, envelope, limits, metrics
+from relay import accept, counting, envelope, limits, metrics
 from relay.models import Attempt, Delivery, Message, State
 
 _HEADERS = [
@@ -43,6 +44,13 @@ _HEADERS = [
 def moment(at: datetime | None) -> str | None:
     """ISO 8601 in UTC, with milliseconds."""
     return at.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+
+
+def observe_accepted(environ: Mapping[str, Any], request: str) -> None:
+    """How long it took to accept `one` message or a `batch`, since dmr_project.rsgi had read the request."""
+    read_at = environ.get("dmr.read_at")
+    if read_at is not None:
+        counting.took_to_accept(request, time.perf_counter() - read_at)
 
 
 MOST_LOOKS = 5  # at a registry that changes between being read and storing by it
@@ -123,6 +131,7 @@ class SendingEndpoint(RelayEndpoint):
             self._left = limits.spend(sender, 1, len(payload))
             self._spent_by = sender
         accepted = self.accept(registry, sender, headers, payload)
+        observe_accepted(environ, "one")
         return Response(
             {
                 "messageId": accepted.written_id,

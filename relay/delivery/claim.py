@@ -38,6 +38,7 @@ class Claimed:
     token: int
     attempts: int  # this one included
     recipient_id: int
+    recipient_type: str
     recipient_is_gone: bool
     host: str
     terms_version: int  # of the recipient's EndpointTerms; 0 where it has none
@@ -45,6 +46,7 @@ class Claimed:
     failures: int  # of the recipient, in a row
     is_probe: bool  # its breaker is open: this one attempt tells whether it is back
     message_pk: int
+    room_id: int | None  # whose policy holds; None for what we say ourselves
     sent_by: str
     sender_name: str  # the participant's own, where sent_by is an alias
     sender_id: int
@@ -175,10 +177,12 @@ _COLUMNS = {
     "token": "lease_token",
     "attempts": "attempts",
     "recipient_id": "recipient_id",
+    "recipient_type": "recipient__type",
     "host": "recipient__host",
     "terms_version": "recipient__terms_version",
     "success_statuses": "recipient__success_statuses",
     "message_pk": "message_id",
+    "room_id": "message__room_id",
     "sent_by": "message__sent_by",
     "sender_name": "message__sender__name",
     "sender_id": "message__sender_id",

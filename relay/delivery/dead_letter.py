@@ -9,7 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from participants.models import DEFAULT_RETENTION, DEFAULT_TIME_TO_LIVE
-from relay import error_messages, metrics, retention
+from relay import counting, error_messages, metrics, retention
 from relay.delivery import wake
 from relay.models import Delivery, State
 from relay.querysets import DeliveryQuerySet
@@ -50,7 +50,7 @@ def discard(deliveries: DeliveryQuerySet) -> int:
         count = open_letters.update(discarded_at=now)
         pending = (
             deliveries.filter(state=State.PENDING)
-            .select_related("message__sender", "message__room")
+            .select_related("message__sender", "message__room", "recipient")
             .defer("message__payload")
         )
         for delivery in pending.select_for_update(of=("self",)):
@@ -58,7 +58,7 @@ def discard(deliveries: DeliveryQuerySet) -> int:
                 state=State.DEAD, ended_at=now, discarded_at=now, last_error=DISCARDED, attempts=F("attempts")
             )
             if changed:
-                metrics.SETTLED.labels(state=State.DEAD.value).inc()
+                counting.ended(State.DEAD, delivery)
                 error_messages.tell_sender(delivery.message, 504, f"Not delivered: {DISCARDED}.")
                 ended[delivery.message_id] = retention.retention_of(delivery.message)
             count += changed

@@ -28,6 +28,7 @@ from dmr_project.lib.http import TOTAL_SECONDS, AddressGuard, Terms, open_sessio
 from dmr_project.lib.log import event
 from participants import endpoint_terms
 from participants.endpoint_terms import Unusable
+from relay import metrics
 from relay.delivery import claim, settle, transport, wake
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import Outcome
@@ -88,14 +89,14 @@ class Engine:
         one is made to look again, and this returns False at once.
         """
         wake.heard()
-        return self._begins() and self._run(time.monotonic() + PUMP_SECONDS).result()
+        return self._begins("task") and self._run(time.monotonic() + PUMP_SECONDS).result()
 
     def rung(self) -> None:
         """The same, without waiting for its end."""
-        if self._begins():
+        if self._begins("bell"):
             self._run(math.inf)
 
-    def _begins(self) -> bool:
+    def _begins(self, woken_by: str) -> bool:
         """May the caller become the pump? If there is one already, that one looks again."""
         with self._lock:
             if self._is_stopping:
@@ -105,7 +106,8 @@ class Engine:
                 self._notify()
                 return False
             self._is_pumping = True
-            return True
+        metrics.PUMP_RUNS.labels(by=woken_by).inc()
+        return True
 
     def stop(self) -> None:
         """Claims nothing more, and hands back what does not end within HAND_BACK_SECONDS."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from datetime import datetime
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from dmr_project.lib.log import event
-from relay import error_messages, metrics, receipts, retention
+from relay import counting, error_messages, metrics, receipts, retention
 from relay.delivery import breaker, retry
 from relay.delivery.breaker import Failures
 from relay.delivery.claim import Claimed
@@ -72,11 +73,16 @@ def _settle(attempted: Collection[Attempted]) -> None:
             for each in failed:
                 _settle_failed(each)
             _note_recipients(attempted)
-    for each in attempted:
-        metrics.ATTEMPTS.labels(result="success" if each.outcome.is_success else "failure").inc()
-        if each.outcome.is_success:
-            metrics.LATENCY.observe(max(0.0, (each.ended_at - each.claimed.accepted_at).total_seconds()))
-            metrics.SETTLED.labels(state=State.DELIVERED.value).inc()
+    _count(succeeded, failed)
+
+
+def _count(succeeded: Collection[Attempted], failed: Collection[Attempted]) -> None:
+    counting.attempted(len(succeeded), len(failed))
+    for each in succeeded:
+        metrics.LATENCY.observe(max(0.0, (each.ended_at - each.claimed.accepted_at).total_seconds()))
+    alike = Counter((each.claimed.room_id, each.claimed.recipient_type) for each in succeeded)
+    for (room_id, recipient_type), count in alike.items():
+        counting.settled(State.DELIVERED, room_id, recipient_type, count)
 
 
 def _is_one_statement(succeeded: Collection[Attempted], failed: Collection[Attempted]) -> bool:
@@ -229,12 +235,12 @@ def expire(delivery: Delivery, at: datetime) -> None:
         state=State.EXPIRED, ended_at=at, last_error=reason[:255]
     )
     if changed:
-        metrics.SETTLED.labels(state=State.EXPIRED.value).inc()
+        counting.ended(State.EXPIRED, delivery)
         error_messages.tell_sender(delivery.message, retry.status_for_sender(delivery.last_status), reason)
 
 
 def _tell(claimed: Claimed, verdict: Verdict, status: int) -> None:
     message = Message.objects.select_related("sender").get(pk=claimed.message_pk)
-    metrics.SETTLED.labels(state=verdict.state.value).inc()
+    counting.settled(verdict.state, claimed.room_id, claimed.recipient_type)
     event(logger, "delivery_failed", delivery=claimed.id, state=verdict.state.value, status=status)
     error_messages.tell_sender(message, status, f"Not delivered: {verdict.reason}.")

@@ -67,7 +67,7 @@ def expire_held() -> int:
             rows = Delivery.objects.filter(state=State.PENDING, expires_at__lte=now).order_by("expires_at")
             if connection.features.has_select_for_update_skip_locked:
                 rows = rows.select_for_update(skip_locked=True, of=("self",))
-            batch = list(rows.select_related("message__sender").defer("message__payload")[:BATCH])
+            batch = list(rows.select_related("message__sender", "recipient").defer("message__payload")[:BATCH])
             for delivery in batch:
                 settle.expire(delivery, now)
         total += len(batch)

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from participants.directory import Entry
-from relay import error_messages, metrics, receipts, retention
+from relay import counting, error_messages, metrics, receipts, retention
 from relay.delivery import answers, retry
 from relay.delivery.retry import Outcome
 from relay.inbox.leases import authorise, parse_handle
@@ -83,7 +83,7 @@ def _settle(recipient: Entry, leases: Sequence[str], refusal: Refusal | None) ->
         settled = _deliver(recipient, held, now) if refusal is None else _return(held, refusal, now)
     results |= settled
     for text, row in held.items():
-        _count(row, settled[text], now)
+        _count(recipient, row, settled[text], now)
     for result in results.values():
         metrics.INBOX_SETTLED.labels(result=result).inc()
     return [Answer(text, results[text]) for text in leases]
@@ -163,10 +163,10 @@ def _return(held: dict[str, Delivery], refusal: Refusal, now: datetime) -> dict[
     return results
 
 
-def _count(row: Delivery, result: str, now: datetime) -> None:
+def _count(recipient: Entry, row: Delivery, result: str, now: datetime) -> None:
     is_success = result == State.DELIVERED
-    metrics.ATTEMPTS.labels(result="success" if is_success else "failure").inc()
+    counting.attempted(int(is_success), int(not is_success))
     if is_success:
         metrics.LATENCY.observe(max(0.0, (now - row.accepted_at).total_seconds()))
     if result != RETURNED:
-        metrics.SETTLED.labels(state=result).inc()
+        counting.settled(State(result), row.message.room_id, recipient.type)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests import isolation
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -298,13 +300,15 @@ class Product:
 
         return wait_until(ended, seconds, f"message {message_id} ends")
 
-    def metric(self, sample: str) -> float:
-        """The value of a sample of /metrics such as `dmr_messages_accepted_total`; 0 where there is none."""
-        for line in self.call("/metrics").body.decode().splitlines():
-            name, _, value = line.rpartition(" ")
-            if name == sample:
-                return float(value)
-        return 0.0
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a sample of /metrics, added up over the labels that are not given; 0 where there is none."""
+        text = self.call("/metrics").body.decode()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
 
 def parent_of(pid: int) -> int:

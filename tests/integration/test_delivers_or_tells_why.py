@@ -317,16 +317,23 @@ def test_connections_to_recipients_are_kept(product: Product, bot: Callable[...,
 
 def test_metrics_of_all_processes_add_up(product: Product, bot: Callable[..., Bot]) -> None:
     sender, recipient = bot(), bot()
-    names = (
-        "dmr_messages_accepted_total",
-        'dmr_deliveries_settled_total{state="delivered"}',
-        "dmr_delivery_latency_seconds_count",
-    )
-    before = [product.metric(name) for name in names]
+    here = {"room": "national"}
+    samples: list[tuple[str, dict[str, str]]] = [
+        ("dmr_messages_accepted_total", {**here, "sender_type": "Chatbot"}),
+        ("dmr_deliveries_settled_total", {**here, "state": "delivered", "recipient_type": "Chatbot"}),
+        ("dmr_delivery_latency_seconds_count", {}),
+        ("dmr_accept_latency_seconds_count", {"request": "one"}),
+    ]
+
+    def values() -> list[float]:
+        return [product.metric(name, **labels) for name, labels in samples]
+
+    before = values()
+    assert product.metric("dmr_pump_runs_total") > 0, "the worker's count too"
     ids = [product.send(sender.participant, recipient.name) for _ in range(30)]
     for message_id in ids:
         product.wait_for_end(sender.participant, message_id)
-    wait_until(lambda: [product.metric(name) - was for name, was in zip(names, before, strict=True)] == [30] * 3, 5)
+    wait_until(lambda: [now - was for now, was in zip(values(), before, strict=True)] == [30] * 4, 5)
 
 
 def test_only_sender_and_recipient_see_a_message(product: Product, bot: Callable[..., Bot]) -> None:

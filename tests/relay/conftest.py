@@ -91,6 +91,11 @@ def engine(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
         made._loop.close()
 
 
-def metric(sample: str, **labels: str) -> float:
-    """The value of a sample in this process; 0 where it has not been counted yet."""
-    return REGISTRY.get_sample_value(sample, labels) or 0.0
+def metric(name: str, **labels: str) -> float:
+    """The value of a sample in this process, added up over the labels that are not given; 0 where there is none."""
+    return sum(
+        sample.value
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )

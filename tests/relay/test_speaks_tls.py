@@ -39,7 +39,14 @@ class Seen:
 
 def claimed(url: str) -> Claimed:
     """Of a message that says as little as it can."""
-    nothing: dict[str, Any] = {"str": "", "int": 0, "bool": False, "bytes": b"", "datetime": timezone.now()}
+    nothing: dict[str, Any] = {
+        "str": "",
+        "int": 0,
+        "bool": False,
+        "bytes": b"",
+        "int | None": None,
+        "datetime": timezone.now(),
+    }
     values = {each.name: nothing[str(each.type)] for each in fields(Claimed)}
     said = {"host": url, "success_statuses": "2xx", "sent_by": "tax-board", "payload": b"body", "content_type": "x/y"}
     return Claimed(**{**values, **said})
