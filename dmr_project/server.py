@@ -37,9 +37,9 @@ def main() -> int:
 
     refuse_port_in_use(settings.HOST, settings.PORT)
     refuse_bad_settings()
-    say_what_waits()
     prepare_database(is_production=settings.IS_PRODUCTION)
     login = prepare_staff()
+    say_what_waits()
     supervisor = Supervisor(children(settings.HOST, settings.PORT))
     threading.Thread(
         target=announce, args=(settings.HOST, settings.PORT, settings.PUBLIC_URL, login), daemon=True

@@ -25,8 +25,8 @@ def test_sigterm_ends_all_within_10_s_and_hands_back(own_product: Product, sink:
     assert "Traceback" not in own_product.output, own_product.output
     # Handed back, not left to its lease: it is delivered soon after the next start.
     slow.behaviour = always()
-    own_product.start()
     slow.received.clear()
+    own_product.start()
     slow.wait_for(message_id, 10)
     assert own_product.wait_for_end(sender, message_id)["state"] == "delivered"
 
