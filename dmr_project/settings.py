@@ -213,6 +213,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 60},
     },
+    "staff-forget": {
+        "task": "staff.forget",
+        "schedule": 3600.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 3600},
+    },
     "sweep": {
         "task": "relay.sweep",
         "schedule": 5.0,

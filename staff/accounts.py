@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import Conflict, Forbidden
 from participants import history
-from staff import roles
+from staff import roles, throttle
 from staff.models import Account
 
 PASSWORD_BYTES = 12  # of chance in a password that we make
@@ -114,6 +114,13 @@ def end_sessions(user: User, *, actor: str) -> None:
     with history.atomic():
         _advance_epoch(user)
         note("end sessions", user, actor)
+
+
+def let_in(user: User, *, actor: str) -> None:
+    """Takes back what strangers' failed log-ins cost unknown browsers of this account."""
+    with history.atomic():
+        throttle.forgive([throttle.of_account(user.get_username())])
+        note("let in again", user, actor)
 
 
 def check_may_change(user: User, actor: User) -> None:

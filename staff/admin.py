@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants.admin import badge
-from staff import accounts, roles
+from staff import accounts, roles, throttle
 
 GREEN, AMBER, GREY = "#2b7a3d", "#8a5a00", "#666"
 NAMES = ("first_name", "last_name", "email")
@@ -54,11 +54,11 @@ class AccountAdmin(admin.ModelAdmin):
     list_filter = ("groups", "is_active", "is_superuser")
     search_fields = ("username", "first_name", "last_name", "email")
     ordering = ("username",)
-    readonly_fields = ("state", "role_names", "last_login", "date_joined")
+    readonly_fields = ("state", "held", "role_names", "last_login", "date_joined")
     actions = ("end_sessions",)
     change_form_template = "staff/account.html"
     # Name of a button → the permission it asks for, as in participants.admin.pages.
-    permissions = dict.fromkeys(("reset-password", "end-sessions"), "auth.change_user")
+    permissions = dict.fromkeys(("reset-password", "end-sessions", "let-in"), "auth.change_user")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -67,8 +67,8 @@ class AccountAdmin(admin.ModelAdmin):
         if obj is None:
             return ("username", *NAMES, "roles")
         if not self.has_change_permission(request, obj):
-            return ("username", *NAMES, "role_names", "state", "last_login", "date_joined")
-        return ("username", *NAMES, "is_active", "roles", "state", "last_login", "date_joined")
+            return ("username", *NAMES, "role_names", "state", "held", "last_login", "date_joined")
+        return ("username", *NAMES, "is_active", "roles", "state", "held", "last_login", "date_joined")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, "username") if obj else self.readonly_fields
@@ -96,6 +96,13 @@ class AccountAdmin(admin.ModelAdmin):
         if not row.is_staff:
             return badge(_("No staff"), GREY)
         return badge(_("Superuser"), AMBER) if row.is_superuser else badge(_("Active"), GREEN)
+
+    @admin.display(description=gettext_lazy("failed log-ins"))
+    def held(self, row: User) -> str:
+        wait = throttle.held_for(row.get_username())
+        if not wait:
+            return "–"
+        return _("Too many: browsers that this account does not know have to wait %(wait)s s.") % {"wait": wait}
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         actor: Any = request.user
@@ -132,10 +139,13 @@ class AccountAdmin(admin.ModelAdmin):
         """What may be done with the account: name → (label, what it means)."""
         if not self.has_change_permission(request, row):
             return {}
-        return {
+        found = {
             "reset-password": (_("Reset the password"), _("shows a new one once, and ends their sessions")),
             "end-sessions": (_("Log out everywhere"), _("they have to log in again")),
         }
+        if throttle.held_for(row.get_username()):
+            found["let-in"] = (_("Let in again"), _("they need not wait, whoever failed to log in as them"))
+        return found
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -157,8 +167,12 @@ class AccountAdmin(admin.ModelAdmin):
         actor: Any = request.user
         if name == "reset-password":
             return self.show_password_once(request, row, accounts.reset_password(row, actor=actor))
-        accounts.end_sessions(row, actor=actor.get_username())
-        messages.success(request, _("%(user)s is logged out everywhere.") % {"user": row})
+        if name == "let-in":
+            accounts.let_in(row, actor=actor.get_username())
+            messages.success(request, _("%(user)s may try at once.") % {"user": row})
+        else:
+            accounts.end_sessions(row, actor=actor.get_username())
+            messages.success(request, _("%(user)s is logged out everywhere.") % {"user": row})
         return None
 
     @admin.action(description=gettext_lazy("Log out everywhere"), permissions=["change"])

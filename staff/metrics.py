@@ -3,3 +3,6 @@
 from prometheus_client import Counter
 
 SESSIONS_ENDED = Counter("dmr_staff_sessions_ended_total", "Sessions of staff that were over.", ["reason"])
+LOG_INS_THROTTLED = Counter(
+    "dmr_staff_log_ins_throttled_total", "Log-ins that were not tried, by what had failed too often.", ["by"]
+)

@@ -16,3 +16,18 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return f"account of {self.user.get_username()}"
+
+
+class Guesser(models.Model):
+    """Somebody who failed to log in: an account that is tried, an address, or a known browser; see staff.throttle."""
+
+    key = models.CharField(max_length=80, primary_key=True)
+    failures = models.PositiveIntegerField()  # since it was last right, or since they were forgotten
+    last_at = models.DateTimeField()
+
+    class Meta:
+        # Read by throttle.forget(), which deletes what counts no more.
+        indexes = [models.Index(fields=["last_at"], name="guesser_last")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -7,6 +7,7 @@ things are now (staff.middleware), so that what ends a session need not find it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -96,3 +97,9 @@ def keep_through_end(session: SessionBase, user: User) -> None:
     """After the user ended their other sessions: this one goes on."""
     epoch = Account.objects.values_list("session_epoch", flat=True).get(user=user)
     session[MARK] = {**session[MARK], "epoch": epoch}
+
+
+def forget() -> None:
+    """Deletes the sessions that nobody can come back with."""
+    engine: Any = import_module(settings.SESSION_ENGINE)
+    engine.SessionStore.clear_expired()
