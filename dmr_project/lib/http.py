@@ -6,12 +6,17 @@ nor an address written in an odd way, gets past it.
 An endpoint can have Terms of its own (whom it is believed by, what we show it, where it may lie). Connections are
 kept alive by host, port and TLS context, and each Terms has a context of its own, also for plain http: so no
 connection is ever used under other terms than those it was made under.
+
+aiohttp opens, keeps and closes connections, and parses what comes back. What is said over them is written here: its
+ClientSession costs two thirds of a delivery's time for things that we do not want (see docs/adr/0014).
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,15 +25,24 @@ from functools import lru_cache
 from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from dmr_project.lib.env import Network
 from dmr_project.lib.network import is_public, is_within, may_be_allowed, parse_address
 
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
+
 CONNECT_SECONDS = 3.0  # TLS included
 TOTAL_SECONDS = 10.0
 ANSWER_BYTES = 64 * 1024  # read to keep the connection alive; more closes it
-USER_AGENT = "dmr-relay"
+MOST_KNOWN = 10_000  # endpoints whose address, written out, is kept
+# Ends the head of each request; nothing is to be inflated.
+_SAME_OF_ALL = "User-Agent: dmr-relay\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\r\n"
 
 
 class EndpointRefused(Exception):
@@ -74,9 +88,45 @@ class Terms:
 _guard: ContextVar[AddressGuard | None] = ContextVar("guard", default=None)
 
 
+class Session:
+    """The connections of one event loop. `timeout.total` is that of an exchange, connecting included."""
+
+    def __init__(self, connector: aiohttp.TCPConnector, timeout: aiohttp.ClientTimeout) -> None:
+        self.connector = connector
+        self.timeout = timeout
+        # What the connector wants to know of where to connect.
+        self._requests: dict[tuple[URL, ssl.SSLContext | bool], aiohttp.ClientRequest] = {}
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.connector.close()
+
+    async def connect(self, to: URL, tls: ssl.SSLContext | bool) -> Connection:
+        """A connection that was kept alive, or a new one. Raises aiohttp.ClientError, AddressRefused."""
+        request = self._requests.get((to, tls))
+        if request is None:
+            if len(self._requests) >= MOST_KNOWN:
+                self._requests.clear()
+            request = aiohttp.ClientRequest("POST", to, loop=asyncio.get_running_loop(), ssl=tls)
+            self._requests[to, tls] = request
+        while True:
+            try:
+                connection = await self.connector.connect(request, [], self.timeout)
+            except asyncio.TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError(f"no connection to {to.host_port_subcomponent}") from error
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()  # something came while nothing was asked: it would be taken for our answer
+
+
 def open_session(
     guard: AddressGuard, connections: int, per_host: int, total_seconds: float = TOTAL_SECONDS
-) -> aiohttp.ClientSession:
+) -> Session:
     """A session to keep for the life of the process; must be made on the event loop that uses it."""
 
     def open_socket(address_info: Any) -> socket.socket:
@@ -90,14 +140,7 @@ def open_session(
         ssl=ssl.create_default_context(),
         socket_factory=open_socket,
     )
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=total_seconds, connect=None, sock_connect=CONNECT_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        auto_decompress=False,
-        trust_env=False,
-    )
+    return Session(connector, aiohttp.ClientTimeout(total=total_seconds, connect=None, sock_connect=CONNECT_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -109,7 +152,11 @@ class Answer:
     body: bytes
 
 
-@lru_cache(maxsize=10_000)
+class AnswerUnreadable(aiohttp.ClientError):
+    """What came back is not HTTP."""
+
+
+@lru_cache(maxsize=MOST_KNOWN)
 def target(url: str) -> URL:
     """The URL, if it is one that we call. Raises EndpointRefused."""
     try:
@@ -137,20 +184,69 @@ def _under(terms: Terms | None) -> Iterator[ssl.SSLContext | bool]:
 
 
 async def post(
-    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str], terms: Terms | None = None
+    session: Session, url: str, body: bytes, headers: dict[str, str], terms: Terms | None = None
 ) -> Answer:
-    """POSTs `body` as it is; follows no redirect. Raises aiohttp.ClientError, TimeoutError, EndpointRefused."""
-    with _under(terms) as tls:
-        async with session.post(
-            target(url),
-            data=body,
-            headers=headers,
-            ssl=tls,
-            allow_redirects=False,
-            skip_auto_headers=("Content-Type",),
-        ) as response:
-            said = await response.content.read(ANSWER_BYTES)
-            if not response.content.at_eof():
-                response.close()
-            names = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(status=response.status, headers=names, body=said)
+    """POSTs `body` as it is; follows no redirect.
+
+    Raises aiohttp.ClientError, TimeoutError, EndpointRefused, and ValueError for a header that cannot be sent.
+    """
+    to = target(url)
+    request = head(to, headers, len(body)) + body
+    async with timeout(session.timeout.total):
+        with _under(terms) as tls:
+            connection = await session.connect(to, tls)
+        try:
+            answer, is_over = await _exchange(connection, request)
+        except BaseException:
+            _cut(connection)
+            raise
+        if is_over:
+            connection.release()  # for the next one, unless the other side wants it closed
+        else:
+            _cut(connection)
+        return answer
+
+
+def _cut(connection: Connection) -> None:
+    """Closes it without waiting for the other side to take what is left of the request."""
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
+
+
+def head(to: URL, headers: dict[str, str], length: int) -> bytes:
+    """The head of a request. Raises ValueError where a header would end its line."""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    written = "\r\n".join((*_beginning(to), *lines, f"Content-Length: {length}", _SAME_OF_ALL))
+    if "\0" in written or not written.count("\r") == written.count("\n") == len(lines) + _LINES_OF_ALL:
+        raise ValueError("a header holds a line break or NUL")
+    return written.encode()
+
+
+@lru_cache(maxsize=MOST_KNOWN)
+def _beginning(to: URL) -> tuple[str, str]:
+    return f"POST {to.raw_path_qs} HTTP/1.1", f"Host: {to.host_port_subcomponent}"
+
+
+# Of every head: its beginning, the length, and what ends it.
+_LINES_OF_ALL = 3 + _SAME_OF_ALL.count("\n")
+
+
+async def _exchange(connection: Connection, request: bytes) -> tuple[Answer, bool]:
+    """Sends the request, and reads the answer to it. Is all sent, and all read?"""
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None:  # closed again in the moment that it was made
+        raise aiohttp.ServerDisconnectedError
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+    transport.write(request)
+    while True:
+        try:
+            message, content = await protocol.read()
+        except HttpProcessingError as error:
+            raise AnswerUnreadable(error.message) from error
+        if not 100 <= message.code < 200 or message.code == 101:  # others announce the answer
+            break
+    said = await content.read(ANSWER_BYTES)
+    names = {name.lower(): value for name, value in message.headers.items()}
+    is_over = content.at_eof() and not transport.get_write_buffer_size()
+    return Answer(status=message.code, headers=names, body=said), is_over

@@ -19,12 +19,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-import aiohttp
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.utils import timezone
 
-from dmr_project.lib.http import TOTAL_SECONDS, AddressGuard, Terms, open_session
+from dmr_project.lib.http import TOTAL_SECONDS, AddressGuard, Session, Terms, open_session
 from dmr_project.lib.log import event
 from participants import endpoint_terms
 from participants.endpoint_terms import Unusable
@@ -68,7 +67,7 @@ class Engine:
         self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._database = ThreadPoolExecutor(1, thread_name_prefix="delivery-database")
-        self._session: aiohttp.ClientSession | None = None
+        self._session: Session | None = None
         self._keyring = Keyring()
         self._terms = endpoint_terms.Kept()
         self._woken: asyncio.Event | None = None

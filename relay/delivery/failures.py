@@ -32,6 +32,8 @@ def sentence(error: BaseException, total_seconds: float, *, is_tls: bool) -> str
         return f"no connection within {http.CONNECT_SECONDS:g} s"
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         return f"no answer within {total_seconds:g} s"
+    if isinstance(error, http.AnswerUnreadable):
+        return "the recipient's answer is not HTTP"
     if isinstance(error, aiohttp.InvalidURL):
         return "the endpoint is not a URL"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -23,7 +23,7 @@ MOST_RETRY_AFTER = 1e9  # seconds; far beyond every time to live
 
 
 async def attempt(
-    session: aiohttp.ClientSession, claimed: Claimed, signer: Signer, terms: Terms | Unusable | None = None
+    session: http.Session, claimed: Claimed, signer: Signer, terms: Terms | Unusable | None = None
 ) -> Outcome:
     """One attempt. Whatever goes wrong on the way is an Outcome, never an exception but cancellation."""
     began = time.monotonic()

@@ -12,8 +12,7 @@ CLIENTS = {"aiohttp", "requests", "httpx", "urllib.request", "urllib3", "http.cl
 ALLOWED = {
     ("dmr_project/lib/http.py", "aiohttp"): "it is the client",
     ("dmr_project/lib/http.py", "socket"): "makes the sockets whose addresses it checks",
-    ("relay/delivery/engine.py", "aiohttp"): "keeps the client's session",
-    ("relay/delivery/transport.py", "aiohttp"): "gives it the session",
+    ("relay/delivery/transport.py", "aiohttp"): "catches its errors",
     ("relay/delivery/failures.py", "aiohttp"): "reads its errors",
     ("dmr_project/server.py", "urllib.request"): "asks our own /livez whether we are up",
     ("dmr_project/server.py", "socket"): "is our port free?",
