@@ -183,6 +183,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
     },
+    "announcements": {
+        "task": "relay.announce",
+        "schedule": 3.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 6},
+    },
+    "announcements-forget": {
+        "task": "participants.forget_announcements",
+        "schedule": 3600.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 3600},
+    },
     "audit-head": {
         "task": "participants.anchor",
         "schedule": 900.0,

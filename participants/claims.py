@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import Forbidden, InvalidInput
-from participants import history, keys, letters, links, names, registry
+from participants import announcements, history, keys, letters, links, names, registry
 from participants.models import ActorKind, Claim, Language, Participant
 
 LIFETIME = timedelta(days=14)
@@ -58,7 +58,10 @@ def claim(row: Claim) -> str:
         if not is_open.update(claimed_at=now):
             raise gone()
         _note("claim", row, CLAIMANT)
+        is_first = not row.participant.keys.exists()
         _key, clear = registry.issue_key(row.participant, actor=CLAIMANT, note="fetched by its link")
+        if is_first:
+            announcements.registered(row.participant)
     return clear
 
 

@@ -87,7 +87,7 @@ class Bounded(dict[Key, Value], Generic[Key, Value]):
 
 @dataclass(frozen=True)
 class Recipient:
-    """A member of a room."""
+    """A member of a room, or whoever else is told something."""
 
     id: int
     name: str

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from participants.models import ApiKey, Change, Institution, Participant  # noqa: F401
+    from participants.models import Announcement, ApiKey, Change, Institution, Participant  # noqa: F401
 
 
 class InstitutionQuerySet(models.QuerySet["Institution"]):
@@ -31,6 +31,12 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def valid(self) -> ApiKeyQuerySet:
         now = timezone.now()
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+
+
+class AnnouncementQuerySet(models.QuerySet["Announcement"]):
+    def unsent(self) -> AnnouncementQuerySet:
+        """The oldest first."""
+        return self.filter(sent_at=None).order_by("id")
 
 
 class AppendOnly(Exception):

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
-from participants import directory, endpoint_terms, history, keys, names
+from participants import announcements, directory, endpoint_terms, history, keys, names
 from participants.models import ApiKey, Institution, Membership, Participant, Room
 
 Row = TypeVar("Row", Institution, Participant, Room)
@@ -60,6 +60,7 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
     with history.atomic():
         enrol(participant, actor=actor)
         _, clear = issue_key(participant, actor=actor, key=key)
+        announcements.registered(participant)
     return clear
 
 
@@ -157,6 +158,18 @@ def set_own_delivery_mode(participant_id: int, mode: str) -> Participant:
     with history.atomic():
         stored = _own_row(participant_id)
         _set_on_each([stored], "delivery_mode", mode, actor=history.participant(stored.name))
+        stored.refresh_from_db()
+    return stored
+
+
+def set_own_announcements(participant_id: int, wanted: str) -> Participant:
+    """Of what a participant is told by messages from Dmr. Raises InvalidInput, SuspendedByStaff."""
+    if wanted not in Participant.Announcements.values:
+        detail = f"must be one of {', '.join(Participant.Announcements.values)}, not {wanted[:100]!r}"
+        raise InvalidInput(f"announcements {detail}", errors=[{"field": "announcements", "detail": detail}])
+    with history.atomic():
+        stored = _own_row(participant_id)
+        _set_on_each([stored], "announcements", wanted, actor=history.participant(stored.name))
         stored.refresh_from_db()
     return stored
 

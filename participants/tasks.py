@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from dmr_project.lib import queues
-from participants import audit, mail
+from participants import announcements, audit, mail
 
 
 @shared_task(name="participants.anchor", queue=queues.MAINTENANCE, time_limit=60)
@@ -24,3 +24,9 @@ def send_mail() -> None:
 def forget_mail() -> None:
     """Deletes mails that ended long ago."""
     mail.forget()
+
+
+@shared_task(name="participants.forget_announcements", queue=queues.MAINTENANCE, time_limit=60)
+def forget_announcements() -> None:
+    """Deletes announcements that were sent long ago."""
+    announcements.forget()

@@ -21,6 +21,7 @@ SETTLED = Counter("dmr_deliveries_settled_total", "Deliveries that ended.", ["st
 ERRORS_SENT = Counter("dmr_error_messages_total", "Error messages to senders.")
 DEAD_LETTERS = Counter("dmr_dead_letters_handled_total", "Dead letters that were requeued or discarded.", ["action"])
 RECEIPTS_SENT = Counter("dmr_receipts_total", "Receipts to senders that want them.")
+ANNOUNCED = Counter("dmr_announcements_total", "Messages that announce something, by what.", ["kind"])
 ACCEPT_LATENCY = Histogram(
     "dmr_accept_latency_seconds",
     "From having read a request to its 202.",

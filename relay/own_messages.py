@@ -1,4 +1,4 @@
-"""What we say ourselves: messages from Dmr, about a message of whoever is told. Source: CONTRACTS.md, section 1."""
+"""What we say ourselves: messages from Dmr. Source: CONTRACTS.md, sections 1 and 3."""
 
 from __future__ import annotations
 
@@ -26,31 +26,56 @@ def draft(
     said: Mapping[str, object],
     at: datetime,
 ) -> tuple[Message, Delivery]:
-    """A message and its delivery, to be stored one after the other. `relay`: our own entry; `said` becomes JSON."""
-    written_id = str(uuid.uuid4())
+    """A message about one of whoever is told, and its delivery, to be stored one after the other.
+
+    `relay`: our own entry; `said` becomes JSON.
+    """
+    message = draft_message(relay, uuid.uuid4(), to_name=to_name, ref=ref, model_type=model_type, said=said, at=at)
+    return message, draft_delivery(message, to_id, to_name)
+
+
+def draft_message(
+    relay: Participant,
+    message_id: uuid.UUID,
+    *,
+    model_type: str,
+    said: Mapping[str, object],
+    at: datetime,
+    to_name: str | None = None,
+    ref: str = "",
+    conversation: str = "",
+    expires_at: datetime | None = None,
+) -> Message:
+    """To one, or, where `to_name` is None, to many: then each delivery bears its recipient's own name."""
+    written_id = str(message_id)
     body = base64.b64encode(json.dumps(said, ensure_ascii=False).encode())
-    message = Message(
+    return Message(
         sender=relay,
-        message_id=uuid.UUID(written_id),
+        message_id=message_id,
         written_id=written_id,
         written_ref=ref,
         sent_by=names.DMR,
-        send_to=to_name,
+        send_to=to_name or "",
+        is_to_room=to_name is None,  # without a room's name there is no X-Room
         model_type=model_type,
+        conversation=conversation,
         content_type=DEFAULT_CONTENT_TYPE,
         payload=body,
         payload_size=len(body),
         digest="",
         accepted_at=at,
-        expires_at=at + TIME_TO_LIVE,
+        expires_at=expires_at or at + TIME_TO_LIVE,
     )
-    delivery = Delivery(
+
+
+def draft_delivery(message: Message, to_id: int, to_name: str) -> Delivery:
+    return Delivery(
         message=message,
         recipient_id=to_id,
         recipient_name=to_name,
-        sender=relay,
-        due_at=at,
-        accepted_at=at,
+        sender_id=message.sender_id,
+        conversation=message.conversation,
+        due_at=message.accepted_at,
+        accepted_at=message.accepted_at,
         expires_at=message.expires_at,
     )
-    return message, delivery

@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task, signals
 
 from dmr_project.lib import queues
-from relay import dead_letter_jobs, retention, stored_bytes
+from relay import announcements, dead_letter_jobs, retention, stored_bytes
 from relay.delivery import bell, sweeper, wake
 from relay.delivery.engine import engine
 
@@ -24,6 +24,12 @@ def sweep() -> None:
     """Returns lost leases, ends what has expired, and wakes a pump for whatever is due."""
     sweeper.sweep()
     wake.pump()
+
+
+@shared_task(name="relay.announce", queue=queues.MAINTENANCE, time_limit=60)
+def announce() -> None:
+    """Makes messages of what the registry announces."""
+    announcements.send()
 
 
 @shared_task(name="relay.dead_letters", queue=queues.MAINTENANCE, time_limit=60)

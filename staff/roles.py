@@ -49,8 +49,9 @@ def _grant(what: str, roles: Iterable[str], *permissions: str) -> Grant:
 
 GRANTS = (
     _grant(
-        "See institutions, participants, rooms and their members, and endpoint terms (never a key)",
+        "See institutions, participants, rooms and their members, endpoint terms (never a key) and announcements",
         EVERYBODY,
+        "participants.view_announcement",
         "participants.view_endpointterms",
         "participants.view_institution",
         "participants.view_participant",

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from dmr_project.lib.errors import Conflict, Forbidden, NotFound
 from participants import history
-from updates import manifest, rollouts, signatures
+from updates import manifest, news, rollouts, signatures
 from updates.models import Release, Signature
 
 State = Release.State
@@ -91,6 +91,7 @@ def publish(release: Release, user: User, reason: str = "") -> None:
                 "as a downgrade."
             )
         _move(stored, (State.APPROVED,), State.PUBLISHED, user, reason=reason, published_at=timezone.now())
+        news.published(stored)
 
 
 def withdraw(release: Release, user: User, reason: str = "") -> None:

@@ -16,7 +16,7 @@ from dmr_project.lib.errors import Conflict, InvalidInput, NotFound
 from dmr_project.lib.log import event
 from participants import history
 from participants.models import Institution, Participant
-from updates import signatures, targets, waves
+from updates import news, signatures, targets, waves
 from updates.models import Release, Rollout, StaffKey, Target, TargetState, Wave
 from updates.models.rollouts import FAILURES
 
@@ -113,6 +113,7 @@ def start(release: Release, plan: Plan, user: User) -> Rollout:
             )
         open_wave(rollout, 1, now)
         history.record("start", rollout, user.get_username(), after=history.facts(rollout))
+        news.rollout_started(rollout, members.values())
     event(logger, "rollout_started", rollout=rollout.public_id, release=release.version, targets=rollout.size)
     return rollout
 

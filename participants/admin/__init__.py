@@ -2,11 +2,21 @@
 
 from django.contrib import admin
 
-from participants.admin import audit, joining, registry, terms
+from participants.admin import announcements, audit, joining, registry, terms
 from participants.admin.look import CappedPaginator, ReadOnlyAdmin, actor, badge
 
 admin.site.site_header = "DMR · Distributed Message Rooms"
 admin.site.site_title = "DMR"
 admin.site.index_title = "Bürokratt's network"
 
-__all__ = ["CappedPaginator", "ReadOnlyAdmin", "actor", "audit", "badge", "joining", "registry", "terms"]
+__all__ = [
+    "CappedPaginator",
+    "ReadOnlyAdmin",
+    "actor",
+    "announcements",
+    "audit",
+    "badge",
+    "joining",
+    "registry",
+    "terms",
+]

@@ -30,7 +30,7 @@ from participants.querysets import ChangeQuerySet
 PARTICIPANT_FIELDS = (
     "institution", "name", "type", "host", "delivery_mode", "status", "success_statuses", "source_networks",
     "contact_name", "contact_email", "technical_name", "technical_email",
-    "wants_receipts", "messages_per_second", "messages_burst", "stored_bytes_limit",
+    "wants_receipts", "announcements", "messages_per_second", "messages_burst", "stored_bytes_limit",
 )  # fmt: skip
 
 

@@ -227,7 +227,8 @@ class AdminParticipants(AdminEndpoint):
 
     @extend_schema(request={"application/json": {"type": "object"}}, responses={201: {"type": "object"}})
     def post(self, request: Request) -> Response:
-        row = read_participant(request, Participant())
+        # Of whoever comes by this contract it is not known that its client takes messages from Dmr.
+        row = read_participant(request, Participant(announcements=Participant.Announcements.NONE))
         chosen = text_field(json_object(request), "apiKey", required=False)
         key = registry.register(row, actor=STAFF, key=chosen)
         location = public_address("centops-admin-participant", row)
@@ -260,6 +261,7 @@ def read_participant(request: Request, row: Participant) -> Participant:
     row.name = text_field(body, "name") or ""
     row.host = text_field(body, "host") or ""
     row.type = choice_field(body, "type", Participant.Type.values, None)
+    row.announcements = choice_field(body, "announcements", Participant.Announcements.values, row.announcements)
     public = [Participant.Status.ACTIVE.value, Participant.Status.DISABLED.value]
     is_suspended = row.status == Participant.Status.SUSPENDED
     status = choice_field(body, "status", public, public[1] if is_suspended else row.status)

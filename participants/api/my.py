@@ -19,6 +19,12 @@ _MODE: dict[str, Any] = {
     "properties": {"mode": {"type": "string", "enum": Participant.DeliveryMode.values}},
 }
 _EXAMPLE = OpenApiExample("Pull", value={"mode": "pull"})
+_WANTED: dict[str, Any] = {
+    "type": "object",
+    "required": ["announcements"],
+    "properties": {"announcements": {"type": "string", "enum": Participant.Announcements.values}},
+}
+_ALL = OpenApiExample("All", value={"announcements": "all"})
 
 
 class DeliveryMode(APIEndpoint):
@@ -41,3 +47,25 @@ class DeliveryMode(APIEndpoint):
         mode = json_object(request).get("mode")
         row = registry.set_own_delivery_mode(caller(request).id, mode if isinstance(mode, str) else "")
         return Response({"mode": row.delivery_mode})
+
+
+class Announcements(APIEndpoint):
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (IsParticipant,)
+
+    @extend_schema(operation_id="my_announcements", responses={(200, "application/json"): _WANTED}, examples=[_ALL])
+    def get(self, request: Request) -> Response:
+        """Of what the caller is told by messages from Dmr: none, important (all but participants changed), all."""
+        return Response({"announcements": Participant.objects.get(pk=caller(request).id).announcements})
+
+    @extend_schema(
+        operation_id="my_announcements_set",
+        request={"application/json": _WANTED},
+        responses={(200, "application/json"): _WANTED},
+        examples=[_ALL],
+    )
+    def post(self, request: Request) -> Response:
+        """Changes it, for what is announced from now on."""
+        wanted = json_object(request).get("announcements")
+        row = registry.set_own_announcements(caller(request).id, wanted if isinstance(wanted, str) else "")
+        return Response({"announcements": row.announcements})

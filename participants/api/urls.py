@@ -5,5 +5,6 @@ from django.urls import path
 from participants.api import my
 
 urlpatterns = [
+    path("my/announcements", my.Announcements.as_view()),
     path("my/delivery-mode", my.DeliveryMode.as_view()),
 ]

@@ -1,5 +1,6 @@
 """The registry's rows, how somebody comes into it, and the audit log of what was done with them."""
 
+from participants.models.announcements import Announcement
 from participants.models.audit import ActorKind, Archive, ChainHead, Change
 from participants.models.joining import COMPONENTS, Application, Claim, Invitation, Language
 from participants.models.mail import Mail
@@ -26,6 +27,7 @@ __all__ = [
     "DEFAULT_TIME_TO_LIVE",
     "MEBIBYTE",
     "ActorKind",
+    "Announcement",
     "ApiKey",
     "Application",
     "Archive",

@@ -8,6 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from participants import names
 from participants.querysets import (
@@ -68,6 +69,11 @@ class Participant(models.Model):
         PUSH = "push"  # messages are posted to its endpoint
         PULL = "pull"  # it fetches them from its inbox
 
+    class Announcements(models.TextChoices):
+        NONE = "none", _("nothing")
+        IMPORTANT = "important", _("registration, outages, software updates")
+        ALL = "all", _("these, and that participants changed")
+
     public_id = models.UUIDField("id", default=uuid.uuid4, editable=False, unique=True)
     institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="participants")
     name = models.CharField(
@@ -110,6 +116,14 @@ class Participant(models.Model):
         default=False,
         db_default=False,
         help_text="Is it told of each delivery of its messages, by a message from Dmr?",
+    )
+    announcements = models.CharField(
+        _("is told by messages from Dmr"),
+        max_length=10,
+        choices=Announcements.choices,
+        default=Announcements.IMPORTANT,
+        db_default=Announcements.NONE.value,  # those that were there before have not been asked
+        help_text=_("Nothing: for an unmodified client of the first generation, which does not know such messages."),
     )
     messages_per_second = models.PositiveIntegerField(
         "messages a second", null=True, blank=True, help_text="That it may send; empty: as others, 0: no limit."

@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent / "participants"
 CATALOGUE = ROOT / "locale" / "et" / "LC_MESSAGES"
 MARKED = {"_", "gettext", "gettext_lazy"}
+# What staff alone read: its Estonian comes with that of all the admin, and is counted there.
+OF_THE_ADMIN = {ROOT / "admin", ROOT / "models" / "announcements.py", ROOT / "models" / "registry.py"}
 
 
 def written() -> dict[str, str]:
@@ -22,6 +24,8 @@ def written() -> dict[str, str]:
 def said_in_code() -> set[str]:
     found = set()
     for path in ROOT.rglob("*.py"):
+        if OF_THE_ADMIN & {path, *path.parents}:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MARKED:
                 assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}"

@@ -19,7 +19,7 @@ from django.test import Client
 from observability import alerts, collectors, notices
 from participants import applications, mail
 from participants.models import Application
-from relay import limits
+from relay import announcements, limits
 from relay.delivery import breaker, claim, dead_letter, settle, sweeper, wake
 from relay.delivery.breaker import Failures
 from relay.delivery.engine import Engine
@@ -135,6 +135,12 @@ def deliver(world: World, **of_the_sender: Any) -> None:
 @moves("dmr_receipts_total")
 def deliver_of_a_sender_that_wants_receipts(world: World) -> None:
     deliver(world, wants_receipts=True)
+
+
+@moves("dmr_announcements_total")
+def tell_a_participant_that_it_is_registered(world: World) -> None:
+    factories.participant()
+    announcements.send()
 
 
 @moves("dmr_dead_letters_handled_total")

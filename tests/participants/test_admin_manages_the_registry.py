@@ -34,6 +34,7 @@ def form(row: Participant, **changed: Any) -> dict[str, Any]:
         "host": row.host,
         "status": row.status,
         "delivery_mode": row.delivery_mode,
+        "announcements": row.announcements,
         "success_statuses": row.success_statuses,
         **management_form("keys"),
         **management_form("memberships", len(memberships), len(memberships)),
@@ -56,6 +57,7 @@ def test_creating_a_participant_shows_its_key_once(admin_client: Client) -> None
         "host": "http://bot:8080/messages",
         "status": "Active",
         "delivery_mode": "push",
+        "announcements": "important",
         "success_statuses": "2xx",
     }
     answer = admin_client.post(reverse("admin:participants_participant_add"), data)
@@ -83,6 +85,7 @@ def test_a_taken_name_is_refused_in_the_form(admin_client: Client) -> None:
         "host": "http://bot:8080/messages",
         "status": "Active",
         "delivery_mode": "push",
+        "announcements": "important",
         "success_statuses": "2xx",
     }
     page = admin_client.post(reverse("admin:participants_participant_add"), data).content.decode()
