@@ -208,6 +208,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
     },
+    "keep-time": {
+        "task": "participants.keep_time",
+        "schedule": 5.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 10},
+    },
     "mail": {
         "task": "participants.send_mail",
         "schedule": 5.0,

@@ -24,6 +24,7 @@ from dmr_project.lib.log import event
 from observability.models import Alert, Instance
 from observability.states import State
 from participants.models import Participant
+from relay.delivery.claim import IS_CLAIMED_OF
 from relay.models import Breaker, StoredBytes
 from updates.models import Release, Rollout
 
@@ -33,11 +34,11 @@ KEEP_SECONDS = 5.0
 MOST_VERSIONS = 20
 MOST_COUNTED = 100_000  # pending deliveries: an index walk of some 10 ms; more only says "far too many"
 
-# What relay.delivery.claim would take now, as it has it: nothing of a recipient that is suspended or disabled, pulls,
-# or is behind an open breaker, and of a conversation only the oldest. The states stand here in full, for SQLite's
+# What relay.delivery.claim would take now, as it has it: nothing of a recipient that is held, pulls, or is behind an
+# open breaker, and of a conversation only the oldest. The states stand here in full, for SQLite's
 # partial indexes.
 # Each recipient costs a look at its first few rows, however much waits for it.
-_OLDEST_DUE = """
+_OLDEST_DUE = f"""
     SELECT min(first_due) FROM (
         SELECT (
             SELECT min(one.due_at) FROM (
@@ -53,7 +54,7 @@ _OLDEST_DUE = """
         ) AS first_due
         FROM participants_participant p
         LEFT JOIN relay_breaker b ON b.recipient_id = p.id AND b.state <> 'closed'
-        WHERE p.status NOT IN ('Suspended', 'Disabled') AND p.delivery_mode = 'push' AND b.recipient_id IS NULL
+        WHERE {IS_CLAIMED_OF} AND b.recipient_id IS NULL
     ) firsts
 """
 _PENDING = "SELECT count(*) FROM (SELECT 1 FROM relay_delivery WHERE state = 'pending' LIMIT %s) few"

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import Forbidden, InvalidInput
-from participants import announcements, history, keys, letters, links, names, registry
+from participants import announcements, history, keys, letters, links, names, registry, statuses
 from participants.models import ActorKind, Claim, Language, Participant
 
 LIFETIME = timedelta(days=14)
@@ -20,8 +20,8 @@ def offer(participant: Participant, *, actor: str, language: str = Language.ESTO
 
     Raises InvalidInput where nobody's address is known, Forbidden.
     """
-    if participant.is_relay or participant.deleted_at is not None:
-        raise Forbidden(f"{participant} gets no key: it is {names.RELAY}, or was deleted.")
+    if participant.is_relay or participant.status in statuses.VOID:
+        raise Forbidden(f"{participant} gets no key: it is {names.RELAY}, or was deleted or revoked.")
     if not (participant.technical_email or participant.contact_email):
         detail = f"{participant} has no contact with an e-mail address; write one on its page."
         raise InvalidInput(detail, errors=[{"field": "technical_email", "detail": detail}])

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from participants import keys, names
+from participants import keys, names, statuses
 from participants.models import DEFAULT_PAYLOAD_LIMIT, ApiKey, Participant, Room
 
 MOST_ENTRIES = 50_000
@@ -38,6 +38,7 @@ class Entry:
     messages_burst: int | None = None
     stored_bytes_limit: int | None = None
     delivery_mode: str = Participant.DeliveryMode.PUSH
+    sends_from: datetime | None = None  # where a suspension ends by itself, and it is active again
 
     # DRF asks its users this.
     is_authenticated = True
@@ -45,7 +46,14 @@ class Entry:
 
     @property
     def may_send(self) -> bool:
-        return self.status == Participant.Status.ACTIVE
+        """Is it active, if only since a moment ago?"""
+        is_over = self.sends_from is not None and self.sends_from <= timezone.now()
+        return is_over or self.status in statuses.SENDING
+
+    @property
+    def is_known(self) -> bool:
+        """May others write to it, so that it is delivered now or later?"""
+        return self.status not in statuses.UNKNOWN
 
     @property
     def pulls(self) -> bool:
@@ -117,6 +125,7 @@ class Directory:
             row = (
                 ApiKey.objects.valid()
                 .filter(digest=digest, participant__deleted_at=None)
+                .exclude(participant__status__in=statuses.VOID)
                 .select_related("participant")
                 .first()
             )
@@ -128,10 +137,10 @@ class Directory:
         return found
 
     def named(self, name: str) -> Entry | None:
-        """The participant of that name, unless deleted."""
+        """The participant of that name, unless deleted or revoked."""
         found = self._names.get(name)
         if found is None and len(name) <= names.LONGEST:
-            row = Participant.objects.present().filter(name=name).first()
+            row = Participant.objects.present().exclude(status__in=statuses.VOID).filter(name=name).first()
             # Only what is there is kept: anybody can make up names without end.
             found = self._names.keep(name, _entry(row)) if row else None
         return found
@@ -141,7 +150,7 @@ class Directory:
         found = self._classifiers.get(sender.id)
         if found is None:
             rows = (
-                Participant.objects.present()
+                Participant.objects.known()
                 .filter(type=Participant.Type.CLASSIFIER, rooms__members=sender.id)
                 .exclude(pk=sender.id)
                 .distinct()
@@ -175,10 +184,10 @@ class Directory:
         return found
 
     def members(self, room_id: int, *, but: int) -> list[Recipient]:
-        """All members of a room but one, and but our own entry."""
+        """All members of a room but one, and but our own entry and those that nobody knows."""
         found = self._members.get(room_id)
         if found is None:
-            rows = Participant.objects.present().filter(rooms=room_id).exclude(name=names.RELAY).order_by("id")
+            rows = Participant.objects.known().filter(rooms=room_id).exclude(name=names.RELAY).order_by("id")
             found = self._members.keep(room_id, [Recipient(*row) for row in rows.values_list("id", "name")])
         return [member for member in found if member.id != but]
 
@@ -196,6 +205,7 @@ def _policy(room: Room) -> Policy:
 
 
 def _entry(row: Participant) -> Entry:
+    resumes = row.status == Participant.Status.SUSPENDED and row.resumes_as == Participant.Status.ACTIVE
     return Entry(
         row.pk,
         str(row.public_id),
@@ -207,6 +217,7 @@ def _entry(row: Participant) -> Entry:
         row.messages_burst,
         row.stored_bytes_limit,
         row.delivery_mode,
+        row.suspended_until if resumes else None,
     )
 
 

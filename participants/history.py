@@ -48,7 +48,8 @@ def participant(name: str) -> Actor:
     return Actor(name, ActorKind.PARTICIPANT)
 
 
-_HIDDEN = frozenset({"id", "created_at", "digest", "last_used_at", "terms_version"})
+# The reason of a status is the reason of the entry.
+_HIDDEN = frozenset({"id", "created_at", "digest", "last_used_at", "terms_version", "status_reason", "resumes_as"})
 _SECRET = ("password", "secret", "private", "token", "sealed")  # a field with such a word in its name is never told
 
 

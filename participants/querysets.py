@@ -26,6 +26,10 @@ class ParticipantQuerySet(models.QuerySet["Participant"]):
     def active(self) -> ParticipantQuerySet:
         return self.present().filter(status="Active")
 
+    def known(self) -> ParticipantQuerySet:
+        """Those that others may write to, now or later; statuses.UNKNOWN has the others."""
+        return self.present().exclude(status__in=("Pending", "Revoked"))
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def valid(self) -> ApiKeyQuerySet:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
-from participants import announcements, directory, endpoint_terms, history, keys, names
+from participants import announcements, dependence, directory, endpoint_terms, history, keys, names, statuses
 from participants.models import ApiKey, Institution, Membership, Participant, Room
 
 Row = TypeVar("Row", Institution, Participant, Room)
@@ -32,6 +33,16 @@ class StillInUse(Conflict):
 class SuspendedByStaff(Forbidden):
     code = "suspended"
     title = "Suspended by staff"
+
+
+class NotLetIn(Forbidden):
+    code = "pending"
+    title = "Not let into the network yet"
+
+
+class WrongStatus(Conflict):
+    code = "wrong-status"
+    title = "The participant's status does not allow this"
 
 
 def check(row: Institution | Participant | Room) -> None:
@@ -93,6 +104,8 @@ def update(row: Row, *, actor: str, reason: str = "") -> Row:
             if stored.name == names.RELAY:
                 raise Forbidden(f"{names.RELAY} is this relay's own entry; its endpoint follows DMR_PUBLIC_URL.")
             _hold(row.institution)
+            changed += _follow(stored, row, reason)
+            after = history.facts(row)
         try:
             with transaction.atomic():
                 row.save(update_fields=changed)
@@ -100,6 +113,18 @@ def update(row: Row, *, actor: str, reason: str = "") -> Row:
             raise NameTaken(f"The name {row.name!r} is taken.") from None
         history.record("change", row, actor, before=before, after=after, reason=reason)
     return row
+
+
+def _follow(stored: Participant, row: Participant, reason: str) -> list[str]:
+    """What else a changed status changes on `row`: names of columns. Raises WrongStatus."""
+    if row.status == stored.status:
+        return []
+    if not statuses.may_follow(stored.status, row.status):
+        raise WrongStatus(f"{stored} is {stored.status}, and cannot become {row.status} this way.")
+    columns = statuses.columns(stored, row.status, reason, None)
+    for name, value in columns.items():
+        setattr(row, name, value)
+    return list(columns)
 
 
 def change_participant(participant: Participant, *, actor: str, key: str | None = None) -> None:
@@ -113,9 +138,42 @@ def change_participant(participant: Participant, *, actor: str, key: str | None 
             issue_key(participant, actor=actor, key=key)
 
 
-def set_status(participants: Iterable[Participant], status: str, *, actor: str, reason: str = "") -> int:
-    """Gives each the status, which counts at once. Returns how many changed."""
-    return _set_on_each(participants, "status", status, actor=actor, reason=reason)
+def set_status(
+    participants: Iterable[Participant], status: str, *, actor: str, reason: str = "", until: datetime | None = None
+) -> int:
+    """Gives each the status, which counts at once, unless it cannot follow its own (see statuses.FOLLOWS).
+
+    `until`: when a suspension ends by itself. Returns how many changed.
+    """
+    return len(move(participants, status, actor=actor, reason=reason, until=until))
+
+
+def move(
+    participants: Iterable[Participant], status: str, *, actor: str, reason: str = "", until: datetime | None = None
+) -> list[Participant]:
+    """The same; returns those that changed."""
+    changed = []
+    with history.atomic():
+        for stored in _locked(participants):
+            if (stored.status, stored.suspended_until) == (status, until):
+                continue
+            if not statuses.may_follow(stored.status, status):
+                continue
+            before = history.facts(stored)
+            columns = statuses.columns(stored, status, reason, until)
+            for name, value in columns.items():
+                setattr(stored, name, value)
+            stored.save(update_fields=list(columns))
+            history.record("change", stored, actor, before=before, after=history.facts(stored), reason=reason)
+            changed.append(stored)
+    return changed
+
+
+def _locked(participants: Iterable[Participant]) -> QuerySet[Participant]:
+    """As they are now, but for our own entry, which nobody changes; in the order of keys, as everybody locks them."""
+    ids = [participant.pk for participant in participants]
+    rows = Participant.objects.present().filter(pk__in=ids).exclude(name=names.RELAY)
+    return rows.select_for_update().order_by("pk")
 
 
 def set_success_statuses(participants: Iterable[Participant], statuses: str, *, actor: str) -> int:
@@ -127,8 +185,7 @@ def set_success_statuses(participants: Iterable[Participant], statuses: str, *, 
 def _set_on_each(participants: Iterable[Participant], field: str, value: str, *, actor: str, reason: str = "") -> int:
     changed = 0
     with history.atomic():
-        ids = [participant.pk for participant in participants]
-        for stored in Participant.objects.present().select_for_update().filter(pk__in=ids).exclude(name=names.RELAY):
+        for stored in _locked(participants):
             if getattr(stored, field) == value:
                 continue
             before = history.facts(stored)
@@ -140,7 +197,7 @@ def _set_on_each(participants: Iterable[Participant], field: str, value: str, *,
 
 
 def set_own_status(participant_id: int, status: str) -> Participant:
-    """What a participant says of itself: Active or Disabled. Raises InvalidInput, SuspendedByStaff."""
+    """What a participant says of itself: Active or Disabled. Raises InvalidInput, SuspendedByStaff, NotLetIn."""
     if status not in (Participant.Status.ACTIVE, Participant.Status.DISABLED):
         raise InvalidInput(f'The state must be "Active" or "Disabled", not {status[:100]!r}.')
     with history.atomic():
@@ -151,7 +208,7 @@ def set_own_status(participant_id: int, status: str) -> Participant:
 
 
 def set_own_delivery_mode(participant_id: int, mode: str) -> Participant:
-    """How a participant wants its messages: push or pull. Raises InvalidInput, SuspendedByStaff."""
+    """How a participant wants its messages: push or pull. Raises InvalidInput, SuspendedByStaff, NotLetIn."""
     if mode not in Participant.DeliveryMode.values:
         detail = f'must be "push" or "pull", not {mode[:100]!r}'
         raise InvalidInput(f"mode {detail}", errors=[{"field": "mode", "detail": detail}])
@@ -175,15 +232,25 @@ def set_own_announcements(participant_id: int, wanted: str) -> Participant:
 
 
 def _own_row(participant_id: int) -> Participant:
-    """Locked, for what a participant says of itself. Raises SuspendedByStaff."""
+    """Locked, for what a participant says of itself. Raises SuspendedByStaff, NotLetIn."""
     stored = Participant.objects.present().select_for_update().get(pk=participant_id)
+    if stored.status == Participant.Status.PENDING:
+        raise NotLetIn("Staff have not let this participant into the network yet.")
     if stored.status == Participant.Status.SUSPENDED:
         raise SuspendedByStaff("Staff have suspended this participant; only they can lift it.")
     return stored
 
 
+def remove_unused_participant(participant: Participant, *, actor: str, reason: str = "") -> None:
+    """Deletes it if nothing depends on it. Raises StillInUse, Forbidden."""
+    found = dependence.on(participant)
+    if found:
+        raise StillInUse(f"{participant}: {'; '.join(found)}. Revoke it, or wait.")
+    remove_participant(participant, actor=actor, reason=reason)
+
+
 def remove_participant(participant: Participant, *, actor: str, reason: str = "") -> None:
-    """Deletes it: its name is free, its keys are void, what is addressed to it becomes a dead letter."""
+    """Deletes it whatever depends on it: its name is free, its keys are void, what waits for it is a dead letter."""
     with history.atomic():
         stored = Participant.objects.select_for_update().get(pk=participant.pk)
         if stored.is_relay:
@@ -231,6 +298,8 @@ def issue_key(
     """
     if participant.is_relay:
         raise Forbidden(f"{names.RELAY} is this relay's own entry: nobody else speaks for it.")
+    if participant.status in statuses.VOID:
+        raise Forbidden(f"{participant} is {participant.status.lower()}: it gets a key when it is reinstated.")
     if key is not None and not _may_be_chosen(key):
         detail = f"must have {KEY_LENGTHS[0]} to {KEY_LENGTHS[1]} printable ASCII characters, no space at either end"
         raise InvalidInput(f"apiKey {detail}", errors=[{"field": "apiKey", "detail": detail}])

@@ -5,13 +5,19 @@ from __future__ import annotations
 from celery import shared_task
 
 from dmr_project.lib import queues
-from participants import announcements, audit, mail
+from participants import announcements, audit, life, mail
 
 
 @shared_task(name="participants.anchor", queue=queues.MAINTENANCE, time_limit=60)
 def anchor() -> None:
     """Writes the audit log's head into the process's log, which is kept elsewhere."""
     audit.anchor()
+
+
+@shared_task(name="participants.keep_time", queue=queues.MAINTENANCE, expires=10, time_limit=60)
+def keep_time() -> None:
+    """Lifts the suspensions whose end has come."""
+    life.lift_ended()
 
 
 @shared_task(name="participants.send_mail", queue=queues.MAINTENANCE, expires=10, time_limit=60)

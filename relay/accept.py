@@ -56,7 +56,10 @@ class Accepted:
 def check_may_send(sender: Entry) -> None:
     """Raises SenderSuspended."""
     if not sender.may_send:
-        raise SenderSuspended(f"{sender.name} is {sender.status.lower()}, and may not send until that is lifted.")
+        until = f", by itself at {sender.sends_from.isoformat()}" if sender.sends_from else ""
+        raise SenderSuspended(
+            f"{sender.name} is {sender.status.lower()}, and may not send until that is lifted{until}."
+        )
 
 
 def authorise(sender: Entry, sent_by: str) -> None:

@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Case, CharField, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
 
-from participants import names
+from participants import names, statuses
 from participants.models import Membership
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
         return self.annotate(
             obstacle=Case(
-                When(Q(recipient=None) | Q(recipient__deleted_at__isnull=False), then=Value(Obstacle.RECIPIENT_GONE)),
+                When(
+                    Q(recipient=None) | Q(recipient__status__in=statuses.UNKNOWN), then=Value(Obstacle.RECIPIENT_GONE)
+                ),
                 When(message__payload_deleted_at__isnull=False, then=Value(Obstacle.PAYLOAD_DELETED)),
                 # Our own error messages need no room.
                 When(~Q(message__sent_by=names.DMR) & ~Exists(one_room), then=Value(Obstacle.NO_SHARED_ROOM)),

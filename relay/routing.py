@@ -51,7 +51,7 @@ def route(directory: Directory, sender: Entry, send_to: str) -> Route | DeadEnd:
         recipient = random.choice(candidates)
     else:
         found = directory.named(send_to)
-        if found is None or send_to in (names.DMR, names.RELAY):
+        if found is None or not found.is_known or send_to in (names.DMR, names.RELAY):
             return DeadEnd(404, f"There is no participant {send_to!r} to write to.")
         recipient = found
     policy = directory.policy(sender, recipient)

@@ -123,6 +123,7 @@ GRANTS = (
     _grant("Take applications into review", (REGISTRAR, APPROVER), "participants.review_application"),
     _grant("Approve and reject applications of others", (APPROVER,), "participants.decide_application"),
     _grant("Suspend and activate participants", (OPERATOR, REGISTRAR), "participants.suspend_participant"),
+    _grant("Revoke and reinstate participants", (REGISTRAR,), "participants.revoke_participant"),
     _grant("Revoke API keys", (OPERATOR, REGISTRAR), "participants.revoke_apikey"),
     _grant("Requeue dead letters", (OPERATOR,), "relay.requeue_delivery"),
     _grant("Discard deliveries", (OPERATOR,), "relay.discard_delivery"),

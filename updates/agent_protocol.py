@@ -147,7 +147,7 @@ def _offer(target: Target, version: str, digest: str) -> Offer | None:
         # Whoever grants holds the rollout: a pause comes wholly before, and is seen, or wholly after.
         if rollouts.locked(target.rollout).state != Rollout.State.RUNNING:
             return None
-        if not Participant.objects.present().exclude(status="Suspended").filter(pk=target.participant_id).exists():
+        if not Participant.objects.known().exclude(status="Suspended").filter(pk=target.participant_id).exists():
             return None
         found = fit(version, digest, target.rollout.release, _min_version(target.rollout.release))
         if found is Fit.NEEDED:

@@ -65,12 +65,12 @@ class TargetQuerySet(models.QuerySet["Target"]):
         return self.filter(deadline__lte=now, state__in=("waiting", "offered", "accepted", "installing", "verifying"))
 
     def departed(self) -> TargetQuerySet:
-        """Those not ended whose participant was deleted, suspended, or has no valid key left."""
+        """Those not ended whose participant was deleted, revoked, suspended, or has no valid key left."""
         now = timezone.now()
         keys = ApiKey.objects.filter(
             Q(expires_at=None) | Q(expires_at__gt=now), participant=OuterRef("participant"), revoked_at=None
         )
         return self.filter(
-            Q(participant__status__in=("Deleted", "Suspended")) | ~Exists(keys),
+            Q(participant__status__in=("Deleted", "Revoked", "Suspended")) | ~Exists(keys),
             state__in=("waiting", "offered", "accepted", "installing", "verifying", "unreachable"),
         )

@@ -22,7 +22,9 @@ HISTORY_ROWS = 100
 MOST_SHOWN = 300  # characters of one value
 
 GREEN, AMBER, RED, GREY = "#2b7a3d", "#8a5a00", "#b3261e", "#666"
-COLOURS = {"Active": GREEN, "Suspended": RED, "Disabled": AMBER, "Deleted": GREY}
+COLOURS = {
+    "Pending": AMBER, "Active": GREEN, "Suspended": RED, "Disabled": AMBER, "Revoked": GREY, "Deleted": GREY,
+}  # fmt: skip
 
 
 def actor(request: HttpRequest) -> str:

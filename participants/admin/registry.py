@@ -22,16 +22,19 @@ from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
-from participants import history, names, registry, rooms
+from participants import dependence, history, names, registry, rooms
+from participants.admin.life import LifeSteps, StepForm
 from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, actor, badge
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from participants.querysets import ChangeQuerySet
 
 PARTICIPANT_FIELDS = (
-    "institution", "name", "type", "host", "delivery_mode", "status", "success_statuses", "source_networks",
+    "institution", "name", "type", "host", "delivery_mode", "success_statuses", "source_networks",
     "contact_name", "contact_email", "technical_name", "technical_email",
     "wants_receipts", "announcements", "messages_per_second", "messages_burst", "stored_bytes_limit",
 )  # fmt: skip
+
+NEW_STATUSES = (Participant.Status.ACTIVE, Participant.Status.PENDING, Participant.Status.DISABLED)
 
 
 class ReasonForm(ActionForm):
@@ -71,11 +74,12 @@ class Presets(forms.TextInput):
 class ParticipantForm(NamedForm):
     class Meta:
         model = Participant
-        fields = PARTICIPANT_FIELDS
+        fields = (*PARTICIPANT_FIELDS, "status")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = [each for each in Participant.Status.choices if each[0] != Participant.Status.DELETED]
+        # Later by the steps of its life (admin/life.py), each with its reason.
+        choices = [each for each in Participant.Status.choices if each[0] in NEW_STATUSES]
         if "success_statuses" in self.fields:
             self.fields["success_statuses"].widget = Presets(names.SUCCESS_PRESETS)
         if "status" in self.fields:
@@ -201,7 +205,7 @@ class ApiKeyInline(admin.TabularInline):
 
 
 @admin.register(Participant)
-class ParticipantAdmin(SavesMemberships):
+class ParticipantAdmin(LifeSteps, SavesMemberships):
     form = ParticipantForm
     list_display = ("name", "state", "type", "institution", "host", "delivery_mode", "without_key", "created_at")
     list_filter = (
@@ -214,17 +218,19 @@ class ParticipantAdmin(SavesMemberships):
     list_select_related = ("institution",)
     search_fields = ("name", "host", "institution__name")
     autocomplete_fields = ("institution",)
-    readonly_fields = ("public_id", "created_at")
+    readonly_fields = ("public_id", "created_at", "state", "status_reason")
     fields = PARTICIPANT_FIELDS
     inlines = (ApiKeyInline, MembershipInline)
-    action_form = ReasonForm
-    actions = ("suspend", "activate", "take_for_ruuter")
+    action_form = StepForm
+    actions = ("suspend", "lift", "activate", "revoke", "reinstate", "take_for_ruuter")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Participant]:
         return Participant.objects.present()
 
     def get_fields(self, request: HttpRequest, obj: Participant | None = None) -> tuple[str, ...]:
-        return (*super().get_fields(request, obj), "public_id", "created_at") if obj else PARTICIPANT_FIELDS
+        if obj is None:
+            return (*PARTICIPANT_FIELDS, "status")
+        return ("state", "status_reason", *super().get_fields(request, obj), "public_id", "created_at")
 
     def get_inlines(self, request: HttpRequest, obj: Participant | None) -> tuple[Any, ...]:
         return self.inlines if obj else ()
@@ -235,9 +241,6 @@ class ParticipantAdmin(SavesMemberships):
     def has_delete_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not (obj and obj.is_relay)
 
-    def has_suspend_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("participants.suspend_participant")
-
     def history_of(self, row: Participant) -> ChangeQuerySet:
         """Besides, what was done with its keys and its memberships."""
         keys = [str(pk) for pk in row.keys.values_list("pk", flat=True)]
@@ -246,10 +249,6 @@ class ParticipantAdmin(SavesMemberships):
             Q(kind="apikey", subject_id__in=keys) | Q(kind="membership", subject__startswith=f"{row.name} in ")
         )
         return Change.objects.filter(Q(kind="participant", subject_id=str(row.public_id)) | beside)
-
-    @admin.display(description="state", ordering="status")
-    def state(self, row: Participant) -> SafeString:
-        return badge(row.get_status_display(), COLOURS[row.status])
 
     @admin.display(description="without a key")
     def without_key(self, row: Participant) -> str | SafeString:
@@ -262,7 +261,13 @@ class ParticipantAdmin(SavesMemberships):
             request.issued_key = registry.register(obj, actor=actor(request))  # type: ignore[attr-defined]
 
     def delete_model(self, request: HttpRequest, obj: Participant) -> None:
-        registry.remove_participant(obj, actor=actor(request), reason=why(request))
+        try:
+            registry.remove_unused_participant(obj, actor=actor(request), reason=why(request))
+        except DomainError as error:
+            self.message_user(request, error.detail, messages.ERROR)
+
+    def protected(self, objs: list[Participant]) -> list[str]:
+        return [f"{row}: {said}" for row in objs for said in dependence.on(row)]
 
     def response_add(
         self, request: HttpRequest, obj: Participant, post_url_continue: str | None = None
@@ -314,20 +319,10 @@ class ParticipantAdmin(SavesMemberships):
         }
         return TemplateResponse(request, "admin/participants/participant/issue_key.html", context)
 
-    @admin.action(description="Suspend: may not send, and what is addressed to it is held", permissions=["suspend"])
-    def suspend(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        count = registry.set_status(queryset, Participant.Status.SUSPENDED, actor=actor(request), reason=why(request))
-        self.message_user(request, f"{count} suspended; {len(queryset) - count} were already, or may not be.")
-
     @admin.action(description="Built on Ruuter: 2xx and 300 mean success", permissions=["change"])
     def take_for_ruuter(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
         count = registry.set_success_statuses(queryset, names.RUUTER_STATUSES, actor=actor(request))
         self.message_user(request, f"{count} changed; {len(queryset) - count} had it already, or may not be changed.")
-
-    @admin.action(description="Activate: sends and receives again", permissions=["suspend"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        count = registry.set_status(queryset, Participant.Status.ACTIVE, actor=actor(request), reason=why(request))
-        self.message_user(request, f"{count} activated; {len(queryset) - count} were active already.")
 
 
 @admin.register(ApiKey)

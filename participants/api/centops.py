@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from dmr_project.lib.api import APIEndpoint, json_object
 from dmr_project.lib.errors import InvalidInput, NotFound
-from participants import directory, history, registry
+from participants import directory, history, registry, statuses
 from participants.authentication import ApiKeyAuthentication, IsParticipant, IsStaffKey, caller
 from participants.models import Institution, Participant
 
@@ -31,15 +31,14 @@ def institution_shape(row: Institution) -> dict[str, Any]:
 
 
 def participant_shape(row: Participant) -> dict[str, Any]:
-    """As the contract has it, which knows no suspension: that is `Disabled` to the others."""
-    status = Participant.Status.DISABLED.value if row.status == Participant.Status.SUSPENDED else row.status
+    """As the contract has it, which knows neither suspension nor revocation; see statuses.MEANINGS."""
     return {
         "id": str(row.public_id),
         "name": row.name,
         "institutionId": str(row.institution.public_id),
         "host": row.host,
         "type": row.type,
-        "status": status,
+        "status": statuses.MEANINGS[row.status].shown_as,
     }
 
 
@@ -143,7 +142,10 @@ def listing(version: int, types: tuple[str, ...]) -> bytes:
 class PublicParticipant(PublicEndpoint):
     @extend_schema(operation_id="public_participants_retrieve", responses={200: {"type": "object"}})
     def get(self, request: Request, public_id: UUID) -> Response:
-        return Response(participant_shape(find_participant(public_id)))
+        row = find_participant(public_id)
+        if row.status in statuses.UNKNOWN and row.pk != caller(request).id:
+            raise NotFound(f"There is no participant {public_id}.")
+        return Response(participant_shape(row))
 
 
 class PublicInstitutions(PublicEndpoint):
@@ -262,11 +264,11 @@ def read_participant(request: Request, row: Participant) -> Participant:
     row.host = text_field(body, "host") or ""
     row.type = choice_field(body, "type", Participant.Type.values, None)
     row.announcements = choice_field(body, "announcements", Participant.Announcements.values, row.announcements)
+    shown = statuses.MEANINGS[row.status].shown_as
     public = [Participant.Status.ACTIVE.value, Participant.Status.DISABLED.value]
-    is_suspended = row.status == Participant.Status.SUSPENDED
-    status = choice_field(body, "status", public, public[1] if is_suspended else row.status)
+    status = choice_field(body, "status", [*public, shown], shown)
     # The contract shows a suspension as Disabled: sent back unchanged, it must not be lifted.
-    if not (is_suspended and status == Participant.Status.DISABLED):
+    if status != shown:
         row.status = status
     written = text_field(body, "institutionId") or ""
     try:

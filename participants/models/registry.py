@@ -60,10 +60,17 @@ class Participant(models.Model):
         DMR = "Dmr"
 
     class Status(models.TextChoices):
-        ACTIVE = "Active"  # sends and receives
-        SUSPENDED = "Suspended"  # by staff: does not send, what is addressed to it is held
-        DISABLED = "Disabled"  # by itself or the registry API: the same, but it may come back by itself
-        DELETED = "Deleted"  # gone: its keys are void, what is addressed to it is a dead letter
+        """What each means for sending and receiving: participants.statuses."""
+
+        PENDING = "Pending", _("Pending")  # registered, and not let in yet: nobody knows it
+        ACTIVE = "Active", _("Active")  # sends and receives
+        SUSPENDED = "Suspended", _("Suspended")  # by staff: does not send, what is addressed to it is held
+        DISABLED = (
+            "Disabled",
+            _("Disabled"),
+        )  # by itself or the registry API: the same, but it may come back by itself
+        REVOKED = "Revoked", _("Revoked")  # by staff: its keys are void, nobody knows it; its name stays taken
+        DELETED = "Deleted", _("Deleted")  # gone: the same, and its name is free
 
     class DeliveryMode(models.TextChoices):
         PUSH = "push"  # messages are posted to its endpoint
@@ -89,6 +96,15 @@ class Participant(models.Model):
         help_text="Full URL to which messages are posted, such as http://bot:8080/dmr-api/messages.",
     )
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE)
+    status_reason = models.CharField(
+        _("reason of the status"), max_length=500, blank=True, default="", db_default="", editable=False
+    )
+    # Of a suspension; None: until staff lift it.
+    suspended_until = models.DateTimeField(_("suspended until"), null=True, blank=True, editable=False)
+    # What it is again when its suspension ends: it may have disabled itself before.
+    resumes_as = models.CharField(
+        max_length=10, default=Status.ACTIVE, db_default=Status.ACTIVE.value, editable=False
+    )
     success_statuses = models.CharField(
         max_length=100,
         default="2xx",
@@ -151,7 +167,10 @@ class Participant(models.Model):
 
     class Meta:
         ordering = ("name",)
-        permissions = (("suspend_participant", "Can suspend and activate participants"),)
+        permissions = (
+            ("suspend_participant", "Can suspend and activate participants"),
+            ("revoke_participant", "Can revoke and reinstate participants"),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=("name",), condition=Q(deleted_at=None), name="participant_name_is_unique"
@@ -160,6 +179,12 @@ class Participant(models.Model):
         indexes = (
             # directory.Directory.classifiers, and lists by type.
             models.Index(fields=("type", "status"), name="participant_type_status"),
+            # life.lift_ended.
+            models.Index(
+                fields=("suspended_until",),
+                condition=Q(suspended_until__isnull=False),
+                name="participant_suspension_ends",
+            ),
         )
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ from django.db import IntegrityError, connection
 from django.db.models import F
 from django.utils import timezone
 
+from participants import statuses
 from participants.models import DEFAULT_RETENTION, Participant
 from relay import receipts
 from relay.delivery import breaker
@@ -26,8 +27,14 @@ from relay.models import Breaker, Delivery, State
 LEASE = timedelta(seconds=30)
 ROWS_OF_EACH = 8  # that one claim takes of one recipient
 
-# What waits for these stays pending: they may come back within its time to live.
-HELD = (Participant.Status.SUSPENDED.value, Participant.Status.DISABLED.value)
+# What waits for HELD stays pending: they may come back within its time to live. What waits for GONE is claimed,
+# however and whether they are reached, to be ended.
+HELD, GONE = statuses.HELD, statuses.GONE
+# Of a participant p: is what waits for it claimed now? observability.collectors asks the same.
+IS_CLAIMED_OF = f"""
+    (p.status NOT IN ({statuses.in_sql(HELD)})
+        AND (p.delivery_mode = 'push' OR p.status IN ({statuses.in_sql(GONE)})))
+"""
 
 
 @dataclass(frozen=True)
@@ -122,10 +129,10 @@ _CLAIM = """
     ), picked AS (
         SELECT d.id FROM waiting
         JOIN participants_participant p ON p.id = waiting.recipient_id
-            AND p.status NOT IN ('Suspended', 'Disabled') AND p.delivery_mode = 'push' {not_busy}
+            AND {is_claimed_of} {not_busy}
         LEFT JOIN relay_breaker b ON b.recipient_id = p.id AND b.state <> 'closed'
         {few_of_each}
-        WHERE b.recipient_id IS NULL OR (b.state = 'open' AND b.probe_at <= %(now)s)
+        WHERE b.recipient_id IS NULL OR (b.state = 'open' AND b.probe_at <= %(now)s) OR p.status IN ({gone})
         LIMIT %(most)s
     )
     UPDATE relay_delivery
@@ -160,7 +167,10 @@ def _claim(most: int, busy: Collection[int], after: int, lease: Lease) -> int:
         "of_each": ROWS_OF_EACH,
     }
     statement = _CLAIM.format(
-        not_busy=_NOT_BUSY[vendor], few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=IS_HEAD)
+        not_busy=_NOT_BUSY[vendor],
+        few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=IS_HEAD),
+        is_claimed_of=IS_CLAIMED_OF,
+        gone=statuses.in_sql(GONE),
     )
     try:
         with connection.cursor() as cursor:
@@ -196,7 +206,7 @@ _COLUMNS = {
     "expires_at": "expires_at",
 }
 _MORE = (
-    "recipient__deleted_at",
+    "recipient__status",
     "message__sender__wants_receipts",
     "recipient__breaker__failures",
     "recipient__breaker__state",
@@ -225,13 +235,14 @@ def load(lease: Lease) -> list[Claimed]:
 def _claimed(row: dict[str, Any]) -> Claimed:
     is_to_room = row["message__is_to_room"]
     kept = row["message__room__retention"]
+    is_gone = row["recipient__status"] in GONE
     return Claimed(
         **{name: row[column] for name, column in _COLUMNS.items()},
         wants_receipt=row["message__sender__wants_receipts"]
         and receipts.is_wanted(row["message__sent_by"], row["message__model_type"]),
-        recipient_is_gone=row["recipient__deleted_at"] is not None,
+        recipient_is_gone=is_gone,
         failures=row["recipient__breaker__failures"] or 0,
-        is_probe=row["recipient__breaker__state"] == Breaker.State.OPEN,
+        is_probe=row["recipient__breaker__state"] == Breaker.State.OPEN and not is_gone,
         send_to=row["recipient_name"] if is_to_room else row["message__send_to"],
         room=row["message__send_to"] if is_to_room else "",
         payload=bytes(row["message__payload"]),

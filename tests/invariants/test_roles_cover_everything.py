@@ -24,6 +24,7 @@ PAGES = {
     "participants_change_export": "participants.view_change",
     "participants_endpointterms_of": "participants.view_endpointterms",
     "participants_participant_issue_key": "participants.add_apikey",
+    "participants_participant_life": "participants.suspend_participant",
     "relay_deadletterjob_stop": "relay.add_deadletterjob",
     "relay_deliverykey_rotate": "relay.rotate_deliverykey",
 }

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from participants import directory
+from participants import directory, life
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from tests import factories
 
@@ -121,18 +121,28 @@ def test_revoking_a_key_voids_it_at_once_and_counts(admin_client: Client) -> Non
     [
         ("suspend", "Active", "Suspended", "1 suspended"),
         ("suspend", "Suspended", "Suspended", "0 suspended"),
+        ("lift", "Suspended", "Active", "1 lifted"),
+        ("lift", "Active", "Active", "0 lifted"),
         ("activate", "Suspended", "Active", "1 activated"),
         ("activate", "Disabled", "Active", "1 activated"),
+        ("activate", "Pending", "Active", "1 activated"),
+        ("activate", "Revoked", "Revoked", "0 activated"),
+        ("revoke", "Active", "Revoked", "1 revoked"),
+        ("revoke", "Revoked", "Revoked", "0 revoked"),
     ],
 )
 def test_actions_change_the_status_at_once(
     admin_client: Client, action: str, before: str, after: str, says: str
 ) -> None:
-    bot = factories.participant(status=before)
+    bot = factories.participant(status="Active" if before == "Revoked" else before)
+    if before == "Revoked":
+        life.revoke([bot.row], actor="tests", reason="it is gone")
     url = reverse("admin:participants_participant_changelist")
-    page = admin_client.post(url, {"action": action, "_selected_action": [bot.row.pk]}, follow=True)
+    data = {"action": action, "_selected_action": [bot.row.pk], "reason": "it misbehaves"}
+    page = admin_client.post(url, data, follow=True)
     assert says in page.content.decode()
-    assert bot.entry.status == after
+    bot.row.refresh_from_db()
+    assert bot.row.status == after
 
 
 def test_changing_a_participant_leaves_who_and_what(admin_client: Client) -> None:

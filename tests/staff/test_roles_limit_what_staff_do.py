@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from participants import registry
+from participants import life, registry
 from participants.models import ApiKey, EndpointTerms, Institution, Participant
 from relay.models import Breaker, DeadLetterJob, Delivery, DeliveryKey, State
 from staff import roles
@@ -37,7 +37,7 @@ class Act:
 
 def action(model: str, name: str, pk: object) -> Callable[[Client], Any]:
     url = reverse(f"admin:{model}_changelist")
-    return lambda client: client.post(url, {"action": name, "_selected_action": [str(pk)]})
+    return lambda client: client.post(url, {"action": name, "_selected_action": [str(pk)], "reason": "a reason"})
 
 
 def button(model: str, name: str, pk: object) -> Callable[[Client], Any]:
@@ -67,6 +67,39 @@ def activate() -> Act:
         return bot.status == Participant.Status.ACTIVE
 
     return Act("participants.suspend_participant", action("participants_participant", "activate", bot.pk), is_done)
+
+
+def revoke() -> Act:
+    bot = factories.participant().row
+
+    def is_done() -> bool:
+        bot.refresh_from_db()
+        return bot.status == Participant.Status.REVOKED
+
+    return Act("participants.revoke_participant", action("participants_participant", "revoke", bot.pk), is_done)
+
+
+def reinstate() -> Act:
+    bot = factories.participant().row
+    life.revoke([bot], actor="tests", reason="a reason")
+
+    def is_done() -> bool:
+        bot.refresh_from_db()
+        return bot.status == Participant.Status.ACTIVE
+
+    return Act("participants.revoke_participant", action("participants_participant", "reinstate", bot.pk), is_done)
+
+
+def step_of_life(name: str) -> Act:
+    bot = factories.participant().row
+    url = reverse("admin:participants_participant_life", args=[bot.pk])
+
+    def is_done() -> bool:
+        bot.refresh_from_db()
+        return bot.status != Participant.Status.ACTIVE
+
+    permission = {"suspend": "participants.suspend_participant", "revoke": "participants.revoke_participant"}[name]
+    return Act(permission, lambda client: client.post(url, {"step": name, "reason": "a reason"}), is_done)
 
 
 def take_for_ruuter() -> Act:
@@ -312,6 +345,10 @@ def end_sessions(how: Callable[..., Callable[[Client], Any]], name: str) -> Act:
 ACTS: dict[str, Callable[[], Act]] = {
     "suspend": suspend,
     "activate": activate,
+    "revoke": revoke,
+    "reinstate": reinstate,
+    "suspend on its page": lambda: step_of_life("suspend"),
+    "revoke on its page": lambda: step_of_life("revoke"),
     "take for Ruuter": take_for_ruuter,
     "issue a key": issue_key,
     "set endpoint terms": set_endpoint_terms,
