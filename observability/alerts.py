@@ -22,6 +22,7 @@ from dmr_project.lib.log import event
 from observability import metrics
 from observability.models import Alert, AlertChange, StateChange, VitalSigns, Watch
 from observability.states import Health, State
+from participants import outages
 from participants.models import Participant
 from relay.models import StoredBytes
 from updates.models import Target
@@ -36,6 +37,7 @@ NEARLY_FULL = 90  # percent of a quota
 
 Kind, Level, Step = Alert.Kind, Alert.Level, AlertChange.Step
 NOT_WATCHED = "not watched: {status}"
+AWAY = "in an outage that was announced"
 
 Key = tuple[int, str]  # participant, kind
 
@@ -92,7 +94,7 @@ def evaluate() -> int:
         is_open = {
             (alert.participant_id, alert.kind): alert for alert in Alert.objects.open().select_related("participant")
         }
-        todo = compare(_wanted(now, is_open), is_open, _unwatched(is_open))
+        todo = compare(_wanted(now, is_open), is_open, _unwatched(is_open, now))
         _write(todo, now)
     for each in todo:
         metrics.ALERT_CHANGES.labels(kind=each.key[1], step=each.step.value).inc()
@@ -152,12 +154,15 @@ def participants_under_update() -> set[int]:
     return set(Target.objects.under_way().values_list("participant_id", flat=True))
 
 
-def _unwatched(is_open: Mapping[Key, Alert]) -> dict[int, str]:
-    return {
+def _unwatched(is_open: Mapping[Key, Alert], now: datetime) -> dict[int, str]:
+    """Of those with an alert; and everybody who is away, so that none is opened."""
+    away = Participant.objects.held(now, outages.LINGER).values_list("pk", flat=True)
+    resting = {
         participant_id: alert.participant.get_status_display().lower()
         for (participant_id, _), alert in is_open.items()
         if alert.participant.status != Participant.Status.ACTIVE or alert.participant.deleted_at is not None
     }
+    return {**dict.fromkeys(away, AWAY), **resting}
 
 
 def _write(todo: list[Todo], now: datetime) -> None:

@@ -162,7 +162,7 @@ def in_flight() -> GaugeMetricFamily:
 
 def oldest_due(now: datetime) -> GaugeMetricFamily:
     with connection.cursor() as cursor:
-        cursor.execute(_OLDEST_DUE)
+        cursor.execute(_OLDEST_DUE, {"now": connection.ops.adapt_datetimefield_value(now)})
         (due_at,) = cursor.fetchone()
     if isinstance(due_at, str):  # SQLite keeps times as texts, in UTC
         due_at = datetime.fromisoformat(due_at).replace(tzinfo=now.tzinfo)

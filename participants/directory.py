@@ -39,6 +39,8 @@ class Entry:
     stored_bytes_limit: int | None = None
     delivery_mode: str = Participant.DeliveryMode.PUSH
     sends_from: datetime | None = None  # where a suspension ends by itself, and it is active again
+    held_from: datetime | None = None  # its outage, now or next
+    held_until: datetime | None = None
 
     # DRF asks its users this.
     is_authenticated = True
@@ -49,6 +51,13 @@ class Entry:
         """Is it active, if only since a moment ago?"""
         is_over = self.sends_from is not None and self.sends_from <= timezone.now()
         return is_over or self.status in statuses.SENDING
+
+    @property
+    def is_away(self) -> bool:
+        """Is it in an outage?"""
+        if self.held_from is None or self.held_until is None:
+            return False
+        return self.held_from <= timezone.now() < self.held_until
 
     @property
     def is_known(self) -> bool:
@@ -146,7 +155,7 @@ class Directory:
         return found
 
     def classifiers_for(self, sender: Entry) -> list[Entry]:
-        """Classifiers in a room with `sender`: the active ones, else those that are held for now."""
+        """Classifiers in a room with `sender`: the active ones that are there, else those that are held for now."""
         found = self._classifiers.get(sender.id)
         if found is None:
             rows = (
@@ -159,7 +168,7 @@ class Directory:
             entries = [_entry(row) for row in rows]
             active = [entry for entry in entries if entry.may_send]
             found = self._classifiers.keep(sender.id, active or entries)
-        return found
+        return [entry for entry in found if not entry.is_away] or found
 
     def policy(self, sender: Entry, recipient: Entry) -> Policy | None:
         """Of the room they share (the oldest, where there are several); None where they share none."""
@@ -218,6 +227,8 @@ def _entry(row: Participant) -> Entry:
         row.stored_bytes_limit,
         row.delivery_mode,
         row.suspended_until if resumes else None,
+        row.held_from,
+        row.held_until,
     )
 
 

@@ -43,13 +43,22 @@ STAFF_KEY = Actor("staff key", ActorKind.KEY)
 NOBODY = Actor("", ActorKind.UNKNOWN)  # somebody who was not let in
 
 
+def kind_of(actor: str) -> ActorKind:
+    return actor.kind if isinstance(actor, Actor) else ActorKind.PERSON
+
+
 def participant(name: str) -> Actor:
     """A participant that does something with its own key."""
     return Actor(name, ActorKind.PARTICIPANT)
 
 
 # The reason of a status is the reason of the entry.
-_HIDDEN = frozenset({"id", "created_at", "digest", "last_used_at", "terms_version", "status_reason", "resumes_as"})
+_HIDDEN = frozenset(
+    {
+        "id", "created_at", "digest", "last_used_at", "terms_version", "status_reason", "resumes_as", "held_from",
+        "held_until",
+    }
+)  # fmt: skip
 _SECRET = ("password", "secret", "private", "token", "sealed")  # a field with such a word in its name is never told
 
 
@@ -181,7 +190,7 @@ def _entry(
 ) -> Change:
     public_id: UUID | None = institution.public_id if institution else None
     return Change(
-        actor_kind=actor.kind if isinstance(actor, Actor) else ActorKind.PERSON,
+        actor_kind=kind_of(actor),
         actor=chain.text(actor, 150),
         address=chain.text(origin.current() if address is None else address, 100),
         action=chain.text(action, 50),
@@ -197,9 +206,9 @@ def _entry(
 
 
 def _owner(row: models.Model) -> Institution | None:
-    """Whose the row is: its own institution, or its participant's."""
+    """Whose the row is: its own institution, or that of its participant or owner."""
     if isinstance(row, Institution):
         return row
-    holder: Any = getattr(row, "participant", None) or row
+    holder: Any = getattr(row, "participant", None) or getattr(row, "owner", None) or row
     found = getattr(holder, "institution", None)
     return found if isinstance(found, Institution) else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from participants.models import Announcement, ApiKey, Change, Institution, Participant  # noqa: F401
+    from participants.models import Announcement, ApiKey, Change, Institution, Outage, Participant  # noqa: F401
 
 
 class InstitutionQuerySet(models.QuerySet["Institution"]):
@@ -29,6 +31,37 @@ class ParticipantQuerySet(models.QuerySet["Participant"]):
     def known(self) -> ParticipantQuerySet:
         """Those that others may write to, now or later; statuses.UNKNOWN has the others."""
         return self.present().exclude(status__in=("Pending", "Revoked"))
+
+    def held(self, now: datetime, linger: timedelta = timedelta(0)) -> ParticipantQuerySet:
+        """Those in an outage, or out of one for less than `linger`."""
+        return self.filter(held_from__lte=now, held_until__gt=now - linger)
+
+
+class OutageQuerySet(models.QuerySet["Outage"]):
+    def not_over(self, now: datetime) -> OutageQuerySet:
+        """Those that are now or next."""
+        return self.filter(Q(ends_at=None) | Q(ends_at__gt=now), ended_at=None)
+
+    def now(self, now: datetime) -> OutageQuerySet:
+        return self.not_over(now).filter(begins_at__lte=now)
+
+    def ended_after(self, since: datetime) -> OutageQuerySet:
+        """Those that were not over at that time, those cancelled since then too."""
+        rows: OutageQuerySet = self.annotate(over_at=Coalesce("ended_at", "ends_at"))
+        return rows.filter(Q(over_at__gt=since) | Q(over_at=None))
+
+    def within(self, begin: datetime, end: datetime) -> OutageQuerySet:
+        """Those with a moment in that time, but for those cancelled, the earliest first."""
+        rows = self.exclude(ended_at__isnull=False, ended_at__lte=F("begins_at")).filter(begins_at__lt=end)
+        return rows.ended_after(begin).order_by("begins_at", "id")
+
+    def affecting(self, name: str) -> OutageQuerySet:
+        """Those of the participant of that name, or of its institution."""
+        links = self.model.participants.through.objects.filter(participant__name=name, participant__deleted_at=None)
+        own = Q(pk__in=links.values("outage_id"))
+        return self.filter(
+            own | Q(institution__participants__name=name, institution__participants__deleted_at=None)
+        ).distinct()
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

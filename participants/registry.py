@@ -71,7 +71,8 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
     with history.atomic():
         enrol(participant, actor=actor)
         _, clear = issue_key(participant, actor=actor, key=key)
-        announcements.registered(participant)
+        if participant.status != Participant.Status.PENDING:  # it is told when it is let in
+            announcements.registered(participant)
     return clear
 
 
@@ -165,6 +166,8 @@ def move(
                 setattr(stored, name, value)
             stored.save(update_fields=list(columns))
             history.record("change", stored, actor, before=before, after=history.facts(stored), reason=reason)
+            if before["status"] == Participant.Status.PENDING and stored.status == Participant.Status.ACTIVE:
+                announcements.registered(stored)
             changed.append(stored)
     return changed
 
@@ -201,7 +204,7 @@ def set_own_status(participant_id: int, status: str) -> Participant:
     if status not in (Participant.Status.ACTIVE, Participant.Status.DISABLED):
         raise InvalidInput(f'The state must be "Active" or "Disabled", not {status[:100]!r}.')
     with history.atomic():
-        stored = _own_row(participant_id)
+        stored = own_row(participant_id)
         set_status([stored], status, actor=history.participant(stored.name))
         stored.refresh_from_db()
     return stored
@@ -213,7 +216,7 @@ def set_own_delivery_mode(participant_id: int, mode: str) -> Participant:
         detail = f'must be "push" or "pull", not {mode[:100]!r}'
         raise InvalidInput(f"mode {detail}", errors=[{"field": "mode", "detail": detail}])
     with history.atomic():
-        stored = _own_row(participant_id)
+        stored = own_row(participant_id)
         _set_on_each([stored], "delivery_mode", mode, actor=history.participant(stored.name))
         stored.refresh_from_db()
     return stored
@@ -225,13 +228,13 @@ def set_own_announcements(participant_id: int, wanted: str) -> Participant:
         detail = f"must be one of {', '.join(Participant.Announcements.values)}, not {wanted[:100]!r}"
         raise InvalidInput(f"announcements {detail}", errors=[{"field": "announcements", "detail": detail}])
     with history.atomic():
-        stored = _own_row(participant_id)
+        stored = own_row(participant_id)
         _set_on_each([stored], "announcements", wanted, actor=history.participant(stored.name))
         stored.refresh_from_db()
     return stored
 
 
-def _own_row(participant_id: int) -> Participant:
+def own_row(participant_id: int) -> Participant:
     """Locked, for what a participant says of itself. Raises SuspendedByStaff, NotLetIn."""
     stored = Participant.objects.present().select_for_update().get(pk=participant_id)
     if stored.status == Participant.Status.PENDING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from dmr_project.lib import queues
-from participants import announcements, audit, life, mail
+from participants import announcements, audit, life, mail, outages
 
 
 @shared_task(name="participants.anchor", queue=queues.MAINTENANCE, time_limit=60)
@@ -16,8 +16,9 @@ def anchor() -> None:
 
 @shared_task(name="participants.keep_time", queue=queues.MAINTENANCE, expires=10, time_limit=60)
 def keep_time() -> None:
-    """Lifts the suspensions whose end has come."""
+    """Lifts the suspensions whose end has come, and keeps the time of outages."""
     life.lift_ended()
+    outages.keep_time()
 
 
 @shared_task(name="participants.send_mail", queue=queues.MAINTENANCE, expires=10, time_limit=60)

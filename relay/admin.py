@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
 
 from participants.admin import CappedPaginator, ReadOnlyAdmin, actor, badge
 from participants.models import Participant
@@ -154,6 +155,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
             return "–"
         if row.recipient and not row.recipient.is_reachable:
             return f"held: recipient {row.recipient.get_status_display().lower()}"
+        if row.recipient and not pulls and row.recipient.is_held(timezone.now()):
+            return _("held: an outage of the recipient")
         wait = (row.due_at - timezone.now()).total_seconds()
         if pulls:
             return "in the inbox" if wait <= 0 else f"in the inbox in {wait:.0f} s"

@@ -85,6 +85,7 @@ GRANTS = (
         (OPERATOR, REGISTRAR, AUDITOR, ADMINISTRATOR),
         "participants.view_apikey",
     ),
+    _grant("See outages", EVERYBODY, "participants.view_outage"),
     _grant(
         "See applications to join, invitations and mails",
         (REGISTRAR, APPROVER, AUDITOR),
@@ -124,6 +125,8 @@ GRANTS = (
     _grant("Approve and reject applications of others", (APPROVER,), "participants.decide_application"),
     _grant("Suspend and activate participants", (OPERATOR, REGISTRAR), "participants.suspend_participant"),
     _grant("Revoke and reinstate participants", (REGISTRAR,), "participants.revoke_participant"),
+    _grant("Announce outages", (OPERATOR, REGISTRAR), "participants.add_outage"),
+    _grant("End and cancel outages", (OPERATOR, REGISTRAR), "participants.end_outage"),
     _grant("Revoke API keys", (OPERATOR, REGISTRAR), "participants.revoke_apikey"),
     _grant("Requeue dead letters", (OPERATOR,), "relay.requeue_delivery"),
     _grant("Discard deliveries", (OPERATOR,), "relay.discard_delivery"),
@@ -150,6 +153,7 @@ GRANTS = (
 NOT_SHOWN = {
     "participants.registryversion": "a counter for caches",
     "participants.chainhead": "the audit log's newest entry, for whoever appends",
+    "participants.calendarfeed": "whose address opens the calendar of outages",
     "participants.claim": "shown on its application's page",
     "participants.archive": "files that the audit log's beginning was moved to",
     "relay.payloaddue": "what retention deletes next",

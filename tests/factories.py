@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from participants import directory, registry, rooms
-from participants.models import Institution, Membership, Participant, Room
+from django.utils import timezone
+
+from participants import directory, outages, registry, rooms
+from participants.models import Institution, Membership, Outage, Participant, Room
 from relay import accept
 from relay.envelope import DEFAULT_CONTENT_TYPE, Envelope
 from relay.models import Delivery, Message
@@ -67,6 +70,16 @@ def room(name: str = "", *members: Registered, **policy: Any) -> Room:
     for member in members:
         join(row, member.row)
     return row
+
+
+def outage(*members: Registered, begins_in: float = 0, seconds: float | None = 3600, **fields: Any) -> Outage:
+    """Of those, from `begins_in` seconds from now on, for so long; None: open."""
+    begins_at = timezone.now() + timedelta(seconds=begins_in)
+    kind = Outage.Kind.UNPLANNED if seconds is None else Outage.Kind.PLANNED
+    ends_at = None if seconds is None else begins_at + timedelta(seconds=seconds)
+    known = {"kind": kind, "begins_at": begins_at, "ends_at": ends_at, "text_en": "The database is upgraded."}
+    affected = [each.row for each in members]
+    return outages.announce(Outage(**{**known, **fields}), actor=ACTOR, participants=affected)
 
 
 def join(room: Room, row: Participant) -> None:

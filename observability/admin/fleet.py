@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from observability import fleet
 from observability.admin.look import AMBER, COLOURS, RED, DropdownFilter, InstitutionFilter, ago
@@ -166,6 +167,8 @@ class InstanceAdmin(ReadOnlyAdmin):
     def state_badge(self, row: Any) -> SafeString:
         state = State(row.state)
         text = state.label if row.is_reachable else f"{state.label} ({row.get_status_display().lower()})"
+        if row.is_held(timezone.now()):
+            text = _("%(state)s (in an outage)") % {"state": text}
         return badge(text, COLOURS[state])
 
     @admin.display(description="version", ordering="vital_signs__release_version")

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from participants.admin import announcements, audit, joining, registry, terms
+from participants.admin import announcements, audit, joining, outages, registry, terms
 from participants.admin.look import CappedPaginator, ReadOnlyAdmin, actor, badge
 
 admin.site.site_header = "DMR · Distributed Message Rooms"
@@ -17,6 +17,7 @@ __all__ = [
     "audit",
     "badge",
     "joining",
+    "outages",
     "registry",
     "terms",
 ]

@@ -24,9 +24,11 @@ class DomainAdmin(ReadOnlyAdmin):
     """
 
     new_form: type[forms.Form] | type[forms.ModelForm] | None = None
-    new_title = ""
-    new_button = "Save"
-    new_help = ""
+    # Texts, or such as are translated when they are shown.
+    new_title: Any = ""
+    new_button: Any = "Save"
+    new_help: Any = ""
+    new_template = "admin/participants/new.html"
     # Name of a button, and of the action on the list → the permission it asks for. What is not here nobody may do.
     permissions: dict[str, str] = {}
 
@@ -77,7 +79,7 @@ class DomainAdmin(ReadOnlyAdmin):
             "help": self.new_help,
             "opts": self.opts,
         }
-        return TemplateResponse(request, "admin/participants/new.html", context)
+        return TemplateResponse(request, self.new_template, context)
 
     def change_view(
         self,

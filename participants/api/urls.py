@@ -2,9 +2,15 @@
 
 from django.urls import path
 
-from participants.api import my
+from participants.api import my, outages
 
 urlpatterns = [
+    path("outages", outages.Outages.as_view()),
+    path("outages.ics", outages.Calendar.as_view()),
+    path("outages/calendar", outages.CalendarAddress.as_view()),
+    path("outages/calendar/<str:token>.ics", outages.by_address, name="outages-feed"),
+    path("outages/<uuid:outage>", outages.OneOutage.as_view()),
+    path("outages/<uuid:outage>/end", outages.EndOutage.as_view()),
     path("my/announcements", my.Announcements.as_view()),
     path("my/delivery-mode", my.DeliveryMode.as_view()),
 ]

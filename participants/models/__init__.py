@@ -4,6 +4,7 @@ from participants.models.announcements import Announcement
 from participants.models.audit import ActorKind, Archive, ChainHead, Change
 from participants.models.joining import COMPONENTS, Application, Claim, Invitation, Language
 from participants.models.mail import Mail
+from participants.models.outages import CalendarFeed, Outage
 from participants.models.registry import (
     DAY,
     DEFAULT_PAYLOAD_LIMIT,
@@ -31,6 +32,7 @@ __all__ = [
     "ApiKey",
     "Application",
     "Archive",
+    "CalendarFeed",
     "ChainHead",
     "Change",
     "Claim",
@@ -40,6 +42,7 @@ __all__ = [
     "Language",
     "Mail",
     "Membership",
+    "Outage",
     "Participant",
     "RegistryVersion",
     "Room",

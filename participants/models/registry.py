@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -105,6 +106,9 @@ class Participant(models.Model):
     resumes_as = models.CharField(
         max_length=10, default=Status.ACTIVE, db_default=Status.ACTIVE.value, editable=False
     )
+    # The outage that it is in or comes into next: what is addressed to it is held. Kept by participants.outages.
+    held_from = models.DateTimeField(null=True, editable=False)
+    held_until = models.DateTimeField(null=True, editable=False)
     success_statuses = models.CharField(
         max_length=100,
         default="2xx",
@@ -185,6 +189,8 @@ class Participant(models.Model):
                 condition=Q(suspended_until__isnull=False),
                 name="participant_suspension_ends",
             ),
+            # outages.keep_time, and ParticipantQuerySet.held.
+            models.Index(fields=("held_until",), condition=Q(held_until__isnull=False), name="participant_held"),
         )
 
     def __str__(self) -> str:
@@ -194,6 +200,10 @@ class Participant(models.Model):
     def is_reachable(self) -> bool:
         """Are messages to it tried now? Otherwise they are held (or, once it is deleted, dead letters)."""
         return self.status == self.Status.ACTIVE
+
+    def is_held(self, now: datetime) -> bool:
+        """Is it in an outage? Then what is addressed to it waits."""
+        return self.held_from is not None and self.held_until is not None and self.held_from <= now < self.held_until
 
     @property
     def is_relay(self) -> bool:

@@ -30,10 +30,13 @@ ROWS_OF_EACH = 8  # that one claim takes of one recipient
 # What waits for HELD stays pending: they may come back within its time to live. What waits for GONE is claimed,
 # however and whether they are reached, to be ended.
 HELD, GONE = statuses.HELD, statuses.GONE
-# Of a participant p: is what waits for it claimed now? observability.collectors asks the same.
+# Of a participant p: is what waits for it claimed at %(now)s? Not while an outage of it lasts, either: that lies in
+# the row (participants.outages), so that no other table is asked. observability.collectors asks the same.
 IS_CLAIMED_OF = f"""
-    (p.status NOT IN ({statuses.in_sql(HELD)})
-        AND (p.delivery_mode = 'push' OR p.status IN ({statuses.in_sql(GONE)})))
+    (p.status IN ({statuses.in_sql(GONE)}) OR (
+        p.status NOT IN ({statuses.in_sql(HELD)}) AND p.delivery_mode = 'push'
+        AND (p.held_until IS NULL OR p.held_until <= %(now)s OR p.held_from > %(now)s)
+    ))
 """
 
 
@@ -287,6 +290,7 @@ def next_due(after: datetime, within: timedelta) -> datetime | None:
         Delivery.objects.filter(state=State.PENDING, due_at__gt=after, due_at__lte=after + within)
         .filter(recipient__delivery_mode=Participant.DeliveryMode.PUSH)
         .exclude(recipient__status__in=HELD)
+        .exclude(recipient__held_from__lte=after, recipient__held_until__gt=after)
         .order_by("due_at")
         .values_list("due_at", flat=True)
         .first()

@@ -23,6 +23,7 @@ OF_DJANGO = ("changelist", "add", "history", "delete", "change")
 PAGES = {
     "participants_change_export": "participants.view_change",
     "participants_endpointterms_of": "participants.view_endpointterms",
+    "participants_outage_calendar": "participants.view_outage",
     "participants_participant_issue_key": "participants.add_apikey",
     "participants_participant_life": "participants.suspend_participant",
     "relay_deadletterjob_stop": "relay.add_deadletterjob",

@@ -11,7 +11,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent / "participants"
 CATALOGUE = ROOT / "locale" / "et" / "LC_MESSAGES"
 MARKED = {"_", "gettext", "gettext_lazy"}
 # What staff alone read: its Estonian comes with that of all the admin, and is counted there.
-OF_THE_ADMIN = {ROOT / "admin", ROOT / "models" / "announcements.py", ROOT / "models" / "registry.py"}
+OF_THE_ADMIN = {
+    ROOT / "admin",
+    ROOT / "life.py",
+    ROOT / "models" / "announcements.py",
+    ROOT / "models" / "outages.py",
+    ROOT / "models" / "registry.py",
+    ROOT / "outage_calendar.py",
+}
 
 
 def written() -> dict[str, str]:

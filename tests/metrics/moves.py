@@ -143,6 +143,11 @@ def tell_a_participant_that_it_is_registered(world: World) -> None:
     announcements.send()
 
 
+@moves("dmr_outages_total")
+def announce_an_outage(world: World) -> None:
+    factories.outage(factories.participant())
+
+
 @moves("dmr_dead_letters_handled_total")
 def requeue(world: World) -> None:
     row = factories.delivery(*two(), state=State.DEAD, ended_at=now())

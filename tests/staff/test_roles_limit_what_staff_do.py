@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from participants import life, registry
-from participants.models import ApiKey, EndpointTerms, Institution, Participant
+from participants.models import ApiKey, EndpointTerms, Institution, Outage, Participant
 from relay.models import Breaker, DeadLetterJob, Delivery, DeliveryKey, State
 from staff import roles
 from tests import factories
@@ -100,6 +100,25 @@ def step_of_life(name: str) -> Act:
 
     permission = {"suspend": "participants.suspend_participant", "revoke": "participants.revoke_participant"}[name]
     return Act(permission, lambda client: client.post(url, {"step": name, "reason": "a reason"}), is_done)
+
+
+def announce_outage() -> Act:
+    bot = factories.participant().row
+    fields = {"kind": "unplanned", "participants": [bot.pk], "text_en": "away"}
+    return Act(
+        "participants.add_outage",
+        form("participants_outage", **fields),
+        lambda: Outage.objects.filter(participants=bot).exists(),
+    )
+
+
+def end_outage(how: Callable[..., Callable[[Client], Any]], name: str) -> Act:
+    row = factories.outage(factories.participant())
+    return Act(
+        "participants.end_outage",
+        how("participants_outage", name, row.pk),
+        lambda: Outage.objects.get(pk=row.pk).ended_at is not None,
+    )
 
 
 def take_for_ruuter() -> Act:
@@ -349,6 +368,9 @@ ACTS: dict[str, Callable[[], Act]] = {
     "reinstate": reinstate,
     "suspend on its page": lambda: step_of_life("suspend"),
     "revoke on its page": lambda: step_of_life("revoke"),
+    "announce an outage": announce_outage,
+    "end an outage by button": lambda: end_outage(button, "end"),
+    "end outages in the list": lambda: end_outage(action, "end_all"),
     "take for Ruuter": take_for_ruuter,
     "issue a key": issue_key,
     "set endpoint terms": set_endpoint_terms,

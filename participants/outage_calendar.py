@@ -1,0 +1,95 @@
+"""Outages as a calendar: a month for the admin's page, and an iCalendar feed (RFC 5545) for calendar programs."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from datetime import timezone as utc
+
+import icalendar
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from participants.models import Outage
+
+PAST = timedelta(days=90)  # that the feed looks back
+MOST = 2000  # outages of the feed
+OPEN_SHOWN = timedelta(
+    hours=1
+)  # an end is a must for calendar programs: one that nobody knows is at least so far off
+PRODUCT = "-//Burokratt//DMR outages//EN"
+REFRESH = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of the month's page, and the outages that have a moment in it."""
+
+    date: date
+    is_of_month: bool
+    outages: list[Outage]
+
+
+def month(year: int, number: int) -> list[list[Day]]:
+    """The weeks of a month, from Monday to Sunday, in local time."""
+    weeks = calendar.Calendar().monthdatescalendar(year, number)
+    rows = list(
+        Outage.objects.within(_midnight(weeks[0][0]), _midnight(weeks[-1][-1] + timedelta(days=1)))
+        .select_related("institution")
+        .prefetch_related("participants")
+    )
+    return [[Day(each, each.month == number, on(each, rows)) for each in week] for week in weeks]
+
+
+def on(day: date, rows: Sequence[Outage]) -> list[Outage]:
+    """Those with a moment in that day."""
+    begin, end = _midnight(day), _midnight(day + timedelta(days=1))
+    return [row for row in rows if row.begins_at < end and (row.until is None or row.until > begin)]
+
+
+def _midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
+
+
+def feed(now: datetime) -> bytes:
+    """What is now and next, and what was over of late; those cancelled say so, since a program may know them."""
+    made = icalendar.Calendar()
+    made.add("prodid", PRODUCT)
+    made.add("version", "2.0")
+    made.add("method", "PUBLISH")
+    made.add("x-wr-calname", "DMR")
+    made.add("refresh-interval", REFRESH)
+    rows = Outage.objects.ended_after(now - PAST).select_related("institution").prefetch_related("participants")
+    for row in rows.order_by("-begins_at", "-id")[:MOST]:
+        made.add_component(_event(row, now))
+    return bytes(made.to_ical())
+
+
+def _event(row: Outage, now: datetime) -> icalendar.Event:
+    state = row.state(now)
+    is_cancelled = state == Outage.State.CANCELLED
+    until = row.ends_at if is_cancelled or row.until is None else row.until
+    made = icalendar.Event()
+    made.add("uid", f"{row.public_id}@dmr")
+    made.add("dtstamp", _utc(row.ended_at or row.announced_at))
+    made.add("last-modified", _utc(row.ended_at or row.announced_at))
+    made.add("sequence", 1 if row.ended_at else 0)
+    made.add("dtstart", _utc(row.begins_at))
+    made.add("dtend", _utc(until or max(now, row.begins_at) + OPEN_SHOWN))
+    made.add("summary", summary(row))
+    made.add("description", "\n\n".join(text for text in (row.text_et, row.text_en) if text))
+    made.add("status", "CANCELLED" if is_cancelled else "CONFIRMED")
+    made.add("transp", "TRANSPARENT")  # it makes nobody busy
+    made.add("categories", [row.kind])
+    return made
+
+
+def summary(row: Outage) -> str:
+    """Whose it is, in one line."""
+    return _("%(kind)s outage: %(whose)s") % {"kind": row.get_kind_display().capitalize(), "whose": row.whose}
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(utc.utc).replace(microsecond=0)

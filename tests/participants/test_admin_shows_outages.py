@@ -1,0 +1,94 @@
+"""Outages in the admin: announcing, ending, and the calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+import time_machine
+from django.test import Client
+from django.urls import reverse
+
+from participants import outages
+from participants.models import Change, Outage
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+# 23:30 of the 30th in UTC is 1:30 of the 31st in Tallinn.
+LATE = datetime(2026, 3, 30, 22, 30, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(LATE, tick=False) as traveller:
+        yield traveller
+
+
+def calendar(client: Client, month: str = "") -> str:
+    return client.get(reverse("admin:participants_outage_calendar"), {"month": month}).content.decode()
+
+
+def test_staff_announce_and_end(admin_client: Client) -> None:
+    bot = factories.participant()
+    url = reverse("admin:participants_outage_add")
+    form = {"kind": "planned", "participants": [bot.row.pk], "text_en": "The database is upgraded."}
+    assert "a planned outage has an end" in admin_client.post(url, form).content.decode()
+    page = admin_client.post(url, {**form, "ends_at": "2099-01-01T10:00"}, follow=True).content.decode()
+    assert "at most 31 days" in page
+    page = admin_client.post(url, {**form, "kind": "unplanned"}, follow=True).content.decode()
+    assert "The outage is announced." in page
+    assert bot.name in page
+    row = Outage.objects.get()
+    assert (row.announced_by, row.announced_by_kind) == ("admin", "person")
+    button = reverse("admin:participants_outage_do", args=[row.pk, "end"])
+    page = admin_client.post(button, {"reason": "mended"}, follow=True).content.decode()
+    assert "The outage is over." in page
+    assert Change.objects.get(action="end").reason == "mended"
+    assert button not in page
+
+
+def test_the_list_ends_many_and_says_how_many(admin_client: Client) -> None:
+    bot = factories.participant()
+    rows = [factories.outage(bot), factories.outage(bot, begins_in=60)]
+    outages.end(rows[0], actor="anna")
+    data = {"action": "end_all", "_selected_action": [row.pk for row in rows]}
+    url = reverse("admin:participants_outage_changelist")
+    page = admin_client.post(url, data, follow=True).content.decode()
+    assert "1 of 2 ended" in page
+    assert "is over already" in page
+
+
+def test_the_calendar_shows_now_next_and_the_month(admin_client: Client, clock: time_machine.Traveller) -> None:
+    now, soon = factories.participant("tax-bot"), factories.participant("police-bot")
+    factories.outage(now, seconds=3 * 86_400)
+    factories.outage(soon, begins_in=86_400)
+    ministry = factories.institution("Ministry of Weather")
+    factories.outage(institution=ministry, begins_in=10 * 86_400)
+    page = calendar(admin_client)
+    assert "March 2026" in page, "by the clock of Tallinn"
+    assert page.index("tax-bot") < page.index("police-bot") < page.index("Ministry of Weather")
+    month = page.split('class="outage-month"')[1]
+    # The 31st, and the days of April that end its week.
+    assert month.count("tax-bot") == 4
+    assert month.count("police-bot") >= 1
+    assert "Ministry of Weather" not in month
+    assert "Ministry of Weather" in calendar(admin_client, "2026-04").split('class="outage-month"')[1]
+    assert "?month=2026-02" in page
+    assert "?month=2026-04" in page
+
+
+@pytest.mark.parametrize("month", ["2026-13", "2026-00", "x", "2026", "0-1", "99999-1", "²026-1", "2026-1-1"])
+def test_a_month_that_is_none_is_this_one(admin_client: Client, clock: time_machine.Traveller, month: str) -> None:
+    assert "March 2026" in calendar(admin_client, month)
+
+
+def test_a_month_of_many_costs_few_queries(admin_client: Client, django_assert_max_num_queries: Any) -> None:
+    bots = [factories.participant() for _ in range(5)]
+    for number in range(20):
+        factories.outage(*bots, begins_in=number * 3600, seconds=600)
+    for url in (reverse("admin:participants_outage_calendar"), reverse("admin:participants_outage_changelist")):
+        with django_assert_max_num_queries(20):
+            assert admin_client.get(url).status_code == 200
