@@ -31,6 +31,14 @@ def check_production(**_: Any) -> list[CheckMessage]:
                 id="dmr.W002",
             )
         )
+    if settings.IS_PRODUCTION and settings.REQUIRE_SECOND_FACTOR == ["off"]:
+        found.append(
+            Warning(
+                "Nobody is asked for a second factor: who learns a password of staff is in.",
+                hint="Unset DMR_REQUIRE_SECOND_FACTOR, or name roles in it.",
+                id="dmr.W005",
+            )
+        )
     is_clear = settings.EMAIL_HOST_USER and not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL)
     if settings.IS_PRODUCTION and is_clear:
         found.append(
@@ -124,3 +132,19 @@ def check_admin_password(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register(Tags.security)
+def check_second_factor(**_: Any) -> list[CheckMessage]:
+    from staff import roles
+
+    said = settings.REQUIRE_SECOND_FACTOR
+    if said in (["off"], ["all"]) or set(said) <= roles.ROLES.keys():
+        return []
+    return [
+        Error(
+            f"DMR_REQUIRE_SECOND_FACTOR: {','.join(said)} names what is no role.",
+            hint=f"Write off, all, or some of {','.join(roles.ROLES)}.",
+            id="dmr.E005",
+        )
+    ]

@@ -119,7 +119,7 @@ def prepare_database(*, is_production: bool) -> None:
     from dmr_project.lib.sealing import CannotUnseal
     from participants import endpoint_terms, registry
     from relay import delivery_keys
-    from staff import roles
+    from staff import roles, second_factor
 
     try:
         executor = MigrationExecutor(connection)
@@ -136,6 +136,7 @@ def prepare_database(*, is_production: bool) -> None:
         delivery_keys.ensure()
         delivery_keys.reseal()
         endpoint_terms.reseal()
+        second_factor.reseal()
     except CannotUnseal as error:
         raise SystemExit(f"DMR_SECRET_KEY: {error.detail}") from error
     except OperationalError as error:

@@ -66,6 +66,10 @@ SECRET_KEY_FALLBACKS = env.text("DMR_SECRET_KEY_FALLBACKS").split()
 ADMIN_USER = env.text("DMR_ADMIN_USER", "admin")
 ADMIN_PASSWORD = env.text("DMR_ADMIN_PASSWORD")
 ADMIN_API_KEY = env.text("DMR_ADMIN_API_KEY")
+# "off", "all", or names of roles; what else is written is refused by a system check.
+REQUIRE_SECOND_FACTOR = [
+    each.strip() for each in env.text("DMR_REQUIRE_SECOND_FACTOR", "all" if IS_PRODUCTION else "off").split(",")
+]
 SESSION_IDLE_MINUTES = env.number("DMR_SESSION_IDLE_MINUTES", 30, 1, 24 * 60)
 SESSION_HOURS = env.number("DMR_SESSION_HOURS", 8, 1, 7 * 24)
 

@@ -15,8 +15,9 @@ LONGEST_NAME = 50  # of what somebody typed as a name
 
 
 @receiver(signals.user_logged_in)
-def logged_in(user: AbstractBaseUser, **_: Any) -> None:
-    _note("log in", user)
+def logged_in(user: AbstractBaseUser, request: HttpRequest | None = None, **_: Any) -> None:
+    by = getattr(request, "logged_in_by", "")  # what they had to show, as the page of the log-in says
+    _note("log in", user, **({"after": {"by": by}} if by else {}))
 
 
 @receiver(signals.user_logged_out)

@@ -82,7 +82,7 @@ def change(user: User, wanted: Iterable[str], *, actor: User) -> None:
         if before == after:
             return
         if set(before["roles"]) - set(after["roles"]) or not user.is_active:
-            _advance_epoch(user)
+            advance_epoch(user)
         note("change account", user, actor.get_username(), before=before, after=after)
 
 
@@ -97,7 +97,7 @@ def reset_password(user: User, *, actor: User) -> str:
         user.set_password(password)
         user.save(update_fields=["password"])
         Account.objects.update_or_create(user=user, defaults={"must_change_password": True})
-        _advance_epoch(user)
+        advance_epoch(user)
         note("reset password", user, actor.get_username())
     return password
 
@@ -112,7 +112,7 @@ def own_password_changed(user: User) -> None:
 def end_sessions(user: User, *, actor: str) -> None:
     """Whoever is logged in as this user is asked to log in again, at the next page."""
     with history.atomic():
-        _advance_epoch(user)
+        advance_epoch(user)
         note("end sessions", user, actor)
 
 
@@ -140,6 +140,7 @@ def _groups(names: Iterable[str]) -> list[Group]:
     return list(Group.objects.filter(name__in=set(names) & roles.ROLES.keys()))
 
 
-def _advance_epoch(user: User) -> None:
+def advance_epoch(user: User) -> None:
+    """Within a transaction: every session of the user is over."""
     if not Account.objects.filter(user=user).update(session_epoch=F("session_epoch") + 1):
         Account.objects.create(user=user, session_epoch=1)

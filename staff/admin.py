@@ -13,6 +13,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -20,10 +22,11 @@ from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants.admin import badge
-from staff import accounts, roles, throttle
+from staff import accounts, roles, second_factor, throttle
 
 GREEN, AMBER, GREY = "#2b7a3d", "#8a5a00", "#666"
 NAMES = ("first_name", "last_name", "email")
+KNOWN = ("state", "factor", "held", "last_login", "date_joined")  # what nobody types
 
 admin.site.unregister([User, Group])
 
@@ -50,25 +53,25 @@ class AccountForm(forms.ModelForm):
 @admin.register(User)
 class AccountAdmin(admin.ModelAdmin):
     form = AccountForm
-    list_display = ("username", "name", "email", "role_names", "state", "last_login")
+    list_display = ("username", "name", "email", "role_names", "state", "factor", "last_login")
     list_filter = ("groups", "is_active", "is_superuser")
     search_fields = ("username", "first_name", "last_name", "email")
     ordering = ("username",)
-    readonly_fields = ("state", "held", "role_names", "last_login", "date_joined")
+    readonly_fields = ("role_names", *KNOWN)
     actions = ("end_sessions",)
     change_form_template = "staff/account.html"
     # Name of a button → the permission it asks for, as in participants.admin.pages.
-    permissions = dict.fromkeys(("reset-password", "end-sessions", "let-in"), "auth.change_user")
+    permissions = dict.fromkeys(("reset-password", "end-sessions", "let-in", "take-away-factor"), "auth.change_user")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).prefetch_related("groups")
+        return super().get_queryset(request).select_related("second_factor").prefetch_related("groups")
 
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
             return ("username", *NAMES, "roles")
         if not self.has_change_permission(request, obj):
-            return ("username", *NAMES, "role_names", "state", "held", "last_login", "date_joined")
-        return ("username", *NAMES, "is_active", "roles", "state", "held", "last_login", "date_joined")
+            return ("username", *NAMES, "role_names", *KNOWN)
+        return ("username", *NAMES, "is_active", "roles", *KNOWN)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, "username") if obj else self.readonly_fields
@@ -96,6 +99,11 @@ class AccountAdmin(admin.ModelAdmin):
         if not row.is_staff:
             return badge(_("No staff"), GREY)
         return badge(_("Superuser"), AMBER) if row.is_superuser else badge(_("Active"), GREEN)
+
+    @admin.display(description=gettext_lazy("second factor"), ordering="second_factor__since")
+    def factor(self, row: User) -> str:
+        found = getattr(row, "second_factor", None)
+        return _("since %(day)s") % {"day": date_format(timezone.localtime(found.since))} if found else "–"
 
     @admin.display(description=gettext_lazy("failed log-ins"))
     def held(self, row: User) -> str:
@@ -143,6 +151,8 @@ class AccountAdmin(admin.ModelAdmin):
             "reset-password": (_("Reset the password"), _("shows a new one once, and ends their sessions")),
             "end-sessions": (_("Log out everywhere"), _("they have to log in again")),
         }
+        if hasattr(row, "second_factor"):
+            found["take-away-factor"] = (_("Take the second factor away"), _("for who lost it; ends their sessions"))
         if throttle.held_for(row.get_username()):
             found["let-in"] = (_("Let in again"), _("they need not wait, whoever failed to log in as them"))
         return found
@@ -170,6 +180,9 @@ class AccountAdmin(admin.ModelAdmin):
         if name == "let-in":
             accounts.let_in(row, actor=actor.get_username())
             messages.success(request, _("%(user)s may try at once.") % {"user": row})
+        elif name == "take-away-factor":
+            second_factor.take_away(row, actor=actor.get_username())
+            messages.success(request, _("%(user)s has no second factor any more.") % {"user": row})
         else:
             accounts.end_sessions(row, actor=actor.get_username())
             messages.success(request, _("%(user)s is logged out everywhere.") % {"user": row})

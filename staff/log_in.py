@@ -1,21 +1,31 @@
-"""The log-in page: throttled, and the browser of whoever came in is known from then on."""
+"""The pages of the log-in: throttled, in two steps where a second factor is set up.
+
+The browser of whoever came in is known from then on.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import auth, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import time_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from django.views.generic import FormView
 
 from participants import log_ins
-from staff import known_browsers, throttle
+from staff import halfway, known_browsers, second_factor, sessions, throttle
+from staff.forms import CodeForm
+from staff.models import SecondFactor
 
 
 class LogInForm(AdminAuthenticationForm):
@@ -33,6 +43,8 @@ class LogInForm(AdminAuthenticationForm):
 
 
 class LogIn(LoginView):
+    """The name and the password; whoever has set up a second factor goes on to the page that asks for a code."""
+
     authentication_form = LogInForm
     template_name = "staff/log_in.html"
 
@@ -40,11 +52,61 @@ class LogIn(LoginView):
         return held(super().form_invalid(form), form.wait)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        user = form.get_user()
-        throttle.forgive(guessers(self.request, user.get_username()))
-        response = super().form_valid(form)
-        known_browsers.remember(self.request, response, user.get_username())
-        return response
+        user, to = form.get_user(), self.get_success_url()
+        if SecondFactor.objects.filter(user=user).exists():
+            halfway.begin(self.request, user, to)
+            return HttpResponseRedirect(reverse("admin:log_in_code"))
+        return complete(self.request, user, to, by="password")
+
+
+class CodePage(FormView):
+    """The second step of a log-in."""
+
+    form_class = CodeForm
+    template_name = "staff/log_in_code.html"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        found = halfway.of(request)
+        if found is None:
+            messages.info(request, _("Log in again."))
+            return HttpResponseRedirect(reverse("admin:login"))
+        self.user, self.to = found
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(title=_("Log in"), subtitle=None, **kwargs)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        wait = throttle.take(guessers(self.request, self.user.get_username()))
+        if wait:
+            log_ins.refused({"username": self.user.get_username()})
+            form.add_error("code", hold(wait))
+            return held(self.form_invalid(form), wait)
+        try:
+            way = second_factor.check(self.user, form.cleaned_data["code"])
+        except second_factor.WrongCode as error:
+            log_ins.refused({"username": self.user.get_username()})
+            form.add_error("code", error.detail)
+            return self.form_invalid(form)
+        return complete(self.request, self.user, self.to, by=f"password and {way}", factor=way)
+
+
+def complete(request: HttpRequest, user: User, to: str, *, by: str, factor: str = "") -> HttpResponse:
+    """They are in: with what they had to show for it, and what of that counts as a second factor."""
+    # The password was one attempt, and the code another.
+    throttle.forgive(guessers(request, user.get_username()), attempts=2 if factor else 1)
+    response = HttpResponseRedirect(to)
+    known_browsers.remember(request, response, user.get_username())
+    enter(request, user, by=by, factor=factor)
+    return response
+
+
+def enter(request: HttpRequest, user: User, *, by: str, factor: str) -> None:
+    """The session is theirs, and the audit log says how they came in."""
+    request.logged_in_by = by  # type: ignore[attr-defined]
+    auth.login(request, user)
+    halfway.end(request)
+    sessions.note_factor(request.session, factor)
 
 
 def guessers(request: HttpRequest, name: str) -> list[throttle.Key]:

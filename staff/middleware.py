@@ -1,4 +1,7 @@
-"""Pages for staff: a session that is over ends, and whoever must change their password does so first."""
+"""Pages for staff: a session that is over ends.
+
+Whoever must change their password, or set up a second factor, sees no other page before.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.log import event
-from staff import metrics, sessions
+from staff import metrics, second_factor, sessions
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +49,18 @@ def look(request: HttpRequest) -> HttpResponse | None:
         return None
     sessions.note_use(request.session, at)
     if now.must_change_password:
-        page = reverse("admin:password_change")
-        if request.path not in (page, reverse("admin:logout")):
-            messages.warning(request, _("Somebody else knows your password: choose one of your own first."))
-            return HttpResponseRedirect(page)
+        said = _("Somebody else knows your password: choose one of your own first.")
+        return send_to("admin:password_change", request, said)
+    if second_factor.is_required(now) and not sessions.factor_of(request.session):
+        said = _("Set up a second factor first: with your roles a password alone does not do.")
+        return send_to("admin:second_factor", request, said)
     return None
+
+
+def send_to(name: str, request: HttpRequest, said: str) -> HttpResponse | None:
+    """To the one page that they may see now, but for the way out."""
+    page = reverse(name)
+    if request.path in (page, reverse("admin:logout")):
+        return None
+    messages.warning(request, said)
+    return HttpResponseRedirect(page)

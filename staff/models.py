@@ -31,3 +31,29 @@ class Guesser(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class SecondFactor(models.Model):
+    """Of a user who has set one up; see staff.second_factor."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor")
+    sealed_secret = models.TextField()
+    last_step = models.BigIntegerField()  # of the code that was used last: none up to there counts again
+    since = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user.get_username()}"
+
+
+class RecoveryCode(models.Model):
+    """For somebody without their authenticator app; counts once."""
+
+    second_factor = models.ForeignKey(SecondFactor, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["second_factor", "digest"], name="recovery_code_once")]
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.second_factor_id}"

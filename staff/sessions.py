@@ -30,6 +30,7 @@ class End(models.TextChoices):
     AGE = "age", _("You were logged out because this session had lasted long enough.")
     ENDED = "ended", _("You were logged out: your sessions were ended.")
     ROLES = "roles", _("You were logged out because your roles have changed.")
+    FACTOR = "factor", _("Log in again, with the second factor that you have set up.")
     UNKNOWN = "unknown", _("Log in again.")
 
 
@@ -41,20 +42,22 @@ class Standing:
     roles: frozenset[str]
     is_superuser: bool
     must_change_password: bool
+    has_second_factor: bool = False
 
 
 def standing(user: User) -> Standing:
     """Reads it, in one query."""
     rows = list(
         User.objects.filter(pk=user.pk).values_list(
-            "account__session_epoch", "account__must_change_password", "groups__name"
+            "account__session_epoch", "account__must_change_password", "second_factor__since", "groups__name"
         )
     )
     return Standing(
         epoch=(rows[0][0] or 0) if rows else 0,
-        roles=frozenset(name for _epoch, _must, name in rows if name),
+        roles=frozenset(row[3] for row in rows if row[3]),
         is_superuser=user.is_superuser,
         must_change_password=bool(rows and rows[0][1]),
+        has_second_factor=bool(rows and rows[0][2]),
     )
 
 
@@ -68,7 +71,19 @@ def begin(session: SessionBase, user: User) -> None:
         "epoch": now.epoch,
         "roles": sorted(now.roles),
         "is_superuser": now.is_superuser,
+        "factor": "",
     }
+
+
+def note_factor(session: SessionBase, way: str) -> None:
+    """Its person has proved who they are by more than a password."""
+    session[MARK] = {**session[MARK], "factor": way}
+
+
+def factor_of(session: SessionBase) -> str:
+    """By what; empty where there was nothing but the password."""
+    way: str = session.get(MARK, {}).get("factor", "")
+    return way
 
 
 def why_over(mark: Any, now: Standing, at: float) -> End | None:
@@ -79,6 +94,8 @@ def why_over(mark: Any, now: Standing, at: float) -> End | None:
         return End.ENDED
     if set(mark["roles"]) - now.roles or (mark["is_superuser"] and not now.is_superuser):
         return End.ROLES
+    if now.has_second_factor and not mark.get("factor"):
+        return End.FACTOR  # it was set up in another session
     if at - mark["began"] >= settings.SESSION_HOURS * 3600:
         return End.AGE
     if at - mark["seen"] >= settings.SESSION_IDLE_MINUTES * 60:

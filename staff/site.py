@@ -7,8 +7,9 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import HttpRequest, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -22,6 +23,22 @@ class Admin(AdminConfig):
 
 class StaffSite(AdminSite):
     site_url = None  # there is no other site to view
+
+    def get_urls(self) -> list[Any]:
+        from staff import second_factor_pages
+        from staff.log_in import CodePage
+
+        def own_second_factor(request: HttpRequest) -> HttpResponse:
+            return second_factor_pages.own(request, self.each_context(request))
+
+        def code(request: HttpRequest) -> HttpResponseBase:
+            return CodePage.as_view(extra_context=self.each_context(request))(request)
+
+        return [
+            path("login/code/", never_cache(code), name="log_in_code"),  # asks for a password that was right before
+            path("second-factor/", self.admin_view(own_second_factor), name="second_factor"),
+            *super().get_urls(),
+        ]
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

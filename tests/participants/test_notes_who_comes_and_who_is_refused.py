@@ -43,7 +43,13 @@ def test_logging_in_and_out_says_who_and_from_where(client: Client, anna: User) 
     assert log_in(client, "anna", "correct horse") == 302
     client.post(reverse("admin:logout"), REMOTE_ADDR="192.0.2.2")
     assert noted("log in") == [
-        {"actor_kind": "person", "actor": "anna", "address": "192.0.2.1", "subject": "anna", "after": {}}
+        {
+            "actor_kind": "person",
+            "actor": "anna",
+            "address": "192.0.2.1",
+            "subject": "anna",
+            "after": {"by": "password"},
+        }
     ]
     assert [(each["actor"], each["address"]) for each in noted("log out")] == [("anna", "192.0.2.2")]
     audit.verify()

@@ -1,28 +1,49 @@
-"""`manage.py staff let-in NAME --user NAME`: helps somebody who cannot log in."""
+"""`manage.py staff let-in|take-away-factor NAME`: helps somebody who cannot log in; `manage.py staff list`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandParser
 
 from participants import history
-from participants.management.commands._asking import person, refusals
-from staff import accounts
+from participants.management.commands._asking import person
+from staff import accounts, second_factor
+
+HELP = {
+    "let-in": "they need not wait, whoever failed to log in as them",
+    "take-away-factor": "for who lost their second factor: they log in without, or set up another",
+}
 
 
 class Command(BaseCommand):
-    help = "Helps staff who cannot log in."
+    help = "Helps staff who cannot log in, and lists who there is."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        let_in = actions.add_parser("let-in", help="they need not wait, whoever failed to log in as them")
-        let_in.add_argument("name", metavar="NAME")
-        let_in.add_argument("--user", default="", metavar="NAME", help="who does it")
+        actions.add_parser("list", help="name, roles and second factor of each active account")
+        for name, said in HELP.items():
+            action = actions.add_parser(name, help=said)
+            action.add_argument("name", metavar="NAME")
+            action.add_argument("--user", default="", metavar="NAME", help="who does it")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] == "list":
+            self.list()
+            return
         user = person(options["name"])
         actor = person(options["user"]).get_username() if options["user"] else history.COMMAND_LINE
-        with refusals():
+        if options["action"] == "let-in":
             accounts.let_in(user, actor=actor)
-        self.stdout.write(f"{user} may log in at once")
+            self.stdout.write(f"{user} may log in at once")
+        else:
+            second_factor.take_away(user, actor=actor)
+            self.stdout.write(f"{user} has no second factor")
+
+    def list(self) -> None:
+        rows = User.objects.filter(is_staff=True, is_active=True).select_related("second_factor")
+        for user in rows.order_by("username"):
+            held = ["superuser"] if user.is_superuser else []
+            factor = "second factor" if hasattr(user, "second_factor") else "no second factor"
+            self.stdout.write(f"{user}: {', '.join([*held, *accounts.roles_of(user)]) or 'no role'}; {factor}")
