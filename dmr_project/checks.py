@@ -36,7 +36,7 @@ def check_production(**_: Any) -> list[CheckMessage]:
             Warning(
                 "Nobody is asked for a second factor: who learns a password of staff is in.",
                 hint="Unset DMR_REQUIRE_SECOND_FACTOR, or name roles in it.",
-                id="dmr.W005",
+                id="dmr.W004",
             )
         )
     is_clear = settings.EMAIL_HOST_USER and not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL)
@@ -145,6 +145,29 @@ def check_second_factor(**_: Any) -> list[CheckMessage]:
         Error(
             f"DMR_REQUIRE_SECOND_FACTOR: {','.join(said)} names what is no role.",
             hint=f"Write off, all, or some of {','.join(roles.ROLES)}.",
-            id="dmr.E005",
+            id="dmr.E006",
         )
     ]
+
+
+@register(Tags.security)
+def check_sign_on(**_: Any) -> list[CheckMessage]:
+    from staff import roles
+
+    found: list[tuple[str, str, str]] = []
+    if settings.OIDC_ISSUER and not (settings.OIDC_CLIENT_ID and settings.OIDC_CLIENT_SECRET):
+        hint = "Set DMR_OIDC_CLIENT_ID and DMR_OIDC_CLIENT_SECRET to what the provider gave us."
+        found.append(("dmr.E007", "DMR_OIDC_ISSUER is set without a client.", hint))
+    if settings.IS_PRODUCTION and settings.OIDC_ISSUER.startswith("http:"):
+        hint = "Write https://: whoever could alter its answers could be anybody here."
+        found.append(("dmr.E008", "DMR_OIDC_ISSUER is not https.", hint))
+    unknown = {role for each in settings.OIDC_ROLES.values() for role in each} - roles.ROLES.keys()
+    if unknown:
+        hint = f"After each = stands one of {', '.join(roles.ROLES)}."
+        found.append(("dmr.E009", f"DMR_OIDC_ROLES: {', '.join(sorted(unknown))} is no role.", hint))
+    if settings.PASSWORD_LOG_IN == "superusers" and not settings.OIDC_ISSUER:
+        hint = "Set DMR_OIDC_ISSUER, or leave DMR_PASSWORD_LOG_IN out."
+        found.append(("dmr.E010", "Only superusers could log in: there is no single sign-on.", hint))
+    if settings.OIDC_ISSUER and "openid" not in settings.OIDC_SCOPES.split():
+        found.append(("dmr.E011", "DMR_OIDC_SCOPES lacks openid.", "Write such as: openid profile email."))
+    return [Error(said, hint=hint, id=id) for id, said, hint in found]

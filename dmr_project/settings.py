@@ -70,6 +70,16 @@ ADMIN_API_KEY = env.text("DMR_ADMIN_API_KEY")
 REQUIRE_SECOND_FACTOR = [
     each.strip() for each in env.text("DMR_REQUIRE_SECOND_FACTOR", "all" if IS_PRODUCTION else "off").split(",")
 ]
+PASSWORD_LOG_IN = env.choice("DMR_PASSWORD_LOG_IN", ("everybody", "superusers"))
+OIDC_ISSUER = env.url("DMR_OIDC_ISSUER", "", ("https", "http"), "https://id.example.ee/realms/core")
+OIDC_CLIENT_ID = env.text("DMR_OIDC_CLIENT_ID")
+OIDC_CLIENT_SECRET = env.text("DMR_OIDC_CLIENT_SECRET")
+OIDC_NAME = env.text("DMR_OIDC_NAME")
+OIDC_SCOPES = env.text("DMR_OIDC_SCOPES", "openid profile email")
+OIDC_ROLES_CLAIM = env.text("DMR_OIDC_ROLES_CLAIM", "roles")
+OIDC_ROLES = env.mapping("DMR_OIDC_ROLES", "core-admins=administrator")
+OIDC_ACR_VALUES = env.text("DMR_OIDC_ACR_VALUES").split()
+OIDC_PRIVATE_NETWORKS = env.networks("DMR_OIDC_PRIVATE_NETWORKS")
 SESSION_IDLE_MINUTES = env.number("DMR_SESSION_IDLE_MINUTES", 30, 1, 24 * 60)
 SESSION_HOURS = env.number("DMR_SESSION_HOURS", 8, 1, 7 * 24)
 

@@ -26,7 +26,7 @@ from staff import accounts, roles, second_factor, throttle
 
 GREEN, AMBER, GREY = "#2b7a3d", "#8a5a00", "#666"
 NAMES = ("first_name", "last_name", "email")
-KNOWN = ("state", "factor", "held", "last_login", "date_joined")  # what nobody types
+KNOWN = ("state", "factor", "identity", "held", "last_login", "date_joined")  # what nobody types
 
 admin.site.unregister([User, Group])
 
@@ -64,7 +64,7 @@ class AccountAdmin(admin.ModelAdmin):
     permissions = dict.fromkeys(("reset-password", "end-sessions", "let-in", "take-away-factor"), "auth.change_user")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return super().get_queryset(request).select_related("second_factor").prefetch_related("groups")
+        return super().get_queryset(request).select_related("second_factor", "identity").prefetch_related("groups")
 
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
@@ -104,6 +104,10 @@ class AccountAdmin(admin.ModelAdmin):
     def factor(self, row: User) -> str:
         found = getattr(row, "second_factor", None)
         return _("since %(day)s") % {"day": date_format(timezone.localtime(found.since))} if found else "–"
+
+    @admin.display(description=gettext_lazy("single sign-on"))
+    def identity(self, row: User) -> str:
+        return str(getattr(row, "identity", "–"))
 
     @admin.display(description=gettext_lazy("failed log-ins"))
     def held(self, row: User) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import auth, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.models import User
@@ -30,6 +31,11 @@ from staff.models import SecondFactor
 
 class LogInForm(AdminAuthenticationForm):
     wait = 0  # seconds until the next try, where this one was not made
+
+    def confirm_login_allowed(self, user: Any) -> None:
+        super().confirm_login_allowed(user)
+        if settings.PASSWORD_LOG_IN == "superusers" and not user.is_superuser:
+            raise self.get_invalid_login_error()  # as if the password were wrong
 
     def clean(self) -> dict[str, Any]:
         name = self.cleaned_data.get("username", "")

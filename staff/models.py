@@ -57,3 +57,17 @@ class RecoveryCode(models.Model):
 
     def __str__(self) -> str:
         return f"recovery code of {self.second_factor_id}"
+
+
+class Identity(models.Model):
+    """Who a user is at the provider of single sign-on; see staff.sign_on.people."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="identity")
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="identity_once")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"

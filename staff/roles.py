@@ -161,6 +161,7 @@ NOT_SHOWN = {
     "updates.wave": "shown on its rollout's page",
     "updates.installedrelease": "shown as an Instance's version",
     "staff.account": "shown on its user's page",
+    "staff.identity": "whether there is one is said on its user's page",
     "staff.secondfactor": "whether there is one is said on its user's page",
     "staff.recoverycode": "of somebody's second factor",
     "staff.guesser": "who is held up is said on its user's page",

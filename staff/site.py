@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
 from django.contrib.auth import REDIRECT_FIELD_NAME
@@ -27,6 +28,7 @@ class StaffSite(AdminSite):
     def get_urls(self) -> list[Any]:
         from staff import second_factor_pages
         from staff.log_in import CodePage
+        from staff.sign_on import flow
 
         def own_second_factor(request: HttpRequest) -> HttpResponse:
             return second_factor_pages.own(request, self.each_context(request))
@@ -36,6 +38,8 @@ class StaffSite(AdminSite):
 
         return [
             path("login/code/", never_cache(code), name="log_in_code"),  # asks for a password that was right before
+            path("login/sign-on/", never_cache(flow.begin), name="sign_on"),
+            path("login/sign-on/done/", never_cache(flow.finish), name="sign_on_done"),
             path("second-factor/", self.admin_view(own_second_factor), name="second_factor"),
             *super().get_urls(),
         ]
@@ -56,7 +60,20 @@ class StaffSite(AdminSite):
         }
         if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
             context[REDIRECT_FIELD_NAME] = reverse("admin:index")
+        if settings.OIDC_ISSUER:
+            context |= {"sign_on": settings.OIDC_NAME}
         return LogIn.as_view(extra_context={**context, **(extra_context or {})})(request)
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """And out of the provider, for whoever came in by it."""
+        from staff import sessions
+        from staff.second_factor import Way
+        from staff.sign_on import flow
+
+        was_by_provider = sessions.factor_of(request.session) == Way.SIGN_ON
+        response = super().logout(request, extra_context)
+        to = flow.log_out_address() if was_by_provider and request.method == "POST" else ""
+        return HttpResponseRedirect(to) if to else response
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         from staff.views import OwnPassword

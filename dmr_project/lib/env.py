@@ -85,6 +85,19 @@ def make_folder(name: str, path: Path) -> None:
         raise BadEnvironment(name, f"{path} cannot be made: {error.strerror}") from error
 
 
+def mapping(name: str, example: str) -> dict[str, list[str]]:
+    """`from=to`, separated by commas; several `to` of one `from` are several pairs."""
+    found: dict[str, list[str]] = {}
+    for part in text(name).split(","):
+        if not part.strip():
+            continue
+        left, sign, right = (each.strip() for each in part.rpartition("="))
+        if not (left and sign and right):
+            raise BadEnvironment(name, f"{part.strip()!r} is not a pair such as {example}")
+        found.setdefault(left, []).append(right)
+    return found
+
+
 def networks(name: str) -> list[Network]:
     """Networks in CIDR notation, separated by commas."""
     found: list[Network] = []

@@ -250,3 +250,40 @@ async def _exchange(connection: Connection, request: bytes) -> tuple[Answer, boo
     names = {name.lower(): value for name, value in message.headers.items()}
     is_over = content.at_eof() and not transport.get_write_buffer_size()
     return Answer(status=message.code, headers=names, body=said), is_over
+
+
+class CallFailed(Exception):
+    """No answer; the text says why, in the words of the client."""
+
+
+def call_once(
+    guard: AddressGuard, method: str, url: str, headers: dict[str, str], body: bytes | None = None
+) -> Answer:
+    """One call by somebody who has no event loop, and waits; follows no redirect. Raises CallFailed, EndpointRefused.
+
+    The body of the answer is cut after ANSWER_BYTES.
+    """
+    return asyncio.run(_call_once(guard, method, target(url), headers, body))
+
+
+async def _call_once(
+    guard: AddressGuard, method: str, to: URL, headers: dict[str, str], body: bytes | None
+) -> Answer:
+    session = open_session(guard, connections=1, per_host=1)
+    client = aiohttp.ClientSession(
+        connector=session.connector,
+        timeout=session.timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "dmr-relay", "Accept-Encoding": "identity"},
+        auto_decompress=False,
+        trust_env=False,
+    )
+    said = b""
+    try:
+        async with client, client.request(method, to, data=body, headers=headers, allow_redirects=False) as response:
+            while len(said) <= ANSWER_BYTES and (piece := await response.content.readany()):
+                said += piece
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(status=response.status, headers=names, body=said[:ANSWER_BYTES])
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        raise CallFailed(str(error) or type(error).__name__) from None

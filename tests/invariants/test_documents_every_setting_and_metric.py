@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 APPS = ("dmr_project", "participants", "relay", "updates", "staff", "observability")
-READERS = {"text", "url", "flag", "number", "choice", "networks"}
+READERS = {"text", "url", "flag", "number", "choice", "mapping", "networks"}
 
 
 def table_names(page: str, pattern: str) -> set[str]:

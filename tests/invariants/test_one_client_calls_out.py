@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-APPS = ("dmr_project", "participants", "relay", "updates", "observability")
+APPS = ("dmr_project", "participants", "relay", "updates", "staff", "observability")
 CLIENTS = {"aiohttp", "requests", "httpx", "urllib.request", "urllib3", "http.client", "ftplib", "socket", "pycurl"}
 # Each with why it may.
 ALLOWED = {

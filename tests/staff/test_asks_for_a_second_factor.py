@@ -363,8 +363,8 @@ def test_one_that_cannot_be_read_keeps_its_owner_out_and_not_everybody(
         (["off"], []),
         (["all"], []),
         (["approver", "auditor"], []),
-        (["of"], ["dmr.E005"]),
-        (["all", "auditor"], ["dmr.E005"]),
+        (["of"], ["dmr.E006"]),
+        (["all", "auditor"], ["dmr.E006"]),
     ],
 )
 def test_a_setting_that_names_no_role_is_refused(

@@ -145,3 +145,23 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     refused(lambda: env.make_folder(NAME, tmp_path / "file" / "below"))
     env.make_folder(NAME, tmp_path / "new" / "below")
     assert (tmp_path / "new" / "below").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, {}),
+        ("a=viewer", {"a": ["viewer"]}),
+        (" a = viewer , a=operator,b=viewer,", {"a": ["viewer", "operator"], "b": ["viewer"]}),
+        ("cn=a=viewer", {"cn=a": ["viewer"]}),
+    ],
+)
+def test_mapping(written: Written, value: str | None, expected: dict[str, list[str]]) -> None:
+    written(value)
+    assert env.mapping(NAME, "a=b") == expected
+
+
+@pytest.mark.parametrize("value", ["a", "a=", "=b", "a=b,c"])
+def test_bad_mapping(written: Written, value: str) -> None:
+    written(value)
+    assert "a=b" in refused(lambda: env.mapping(NAME, "a=b"))
