@@ -33,6 +33,9 @@ _inherited = dict(os.environ)
 os.environ.update(_of_this_process, DJANGO_SETTINGS_MODULE="dmr_project.settings")
 django.setup()
 assert settings.DATA_DIR == DATA_DIR
+# Each of these costs a test client or an account more than all the rest of a test.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+settings.WHITENOISE_AUTOREFRESH = True  # static files are looked up when asked for, and not listed for each client
 # The workers of pytest-xdist inherit our environment, and have to come past here themselves.
 os.environ.clear()
 os.environ.update(_inherited)

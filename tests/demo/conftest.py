@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo.running import Demo
-from tests.integration.product import servers_of_its_own
+from tests.integration import databases
 
 StartDemo = Callable[..., Demo]
 
@@ -16,7 +16,7 @@ StartDemo = Callable[..., Demo]
 def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
     """Starts `python -m demo` on an empty database and broker; ends it after the test."""
     with ExitStack() as stack:
-        servers = stack.enter_context(servers_of_its_own())
+        servers = stack.enter_context(databases.of_its_own())
 
         def start(*arguments: str, **environment: str) -> Demo:
             demo = Demo(tmp_path, {**servers, **environment}, *arguments)

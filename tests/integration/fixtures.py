@@ -15,8 +15,8 @@ from tests.integration.sinks import Behaviour, Sink
 
 @pytest.fixture(scope="session")
 def product() -> Iterator[Product]:
-    """One product for all tests of this process that leave it as they found it."""
-    with a_folder() as folder, a_product(folder) as running:
+    """One product for all tests of this process that leave it as they found it. It makes its tables itself."""
+    with a_folder() as folder, a_product(folder, migrated=False) as running:
         yield running
         running.stop()
         assert "Traceback" not in running.output, running.output

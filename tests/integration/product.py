@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests import isolation
+from tests.integration import databases
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAFF_KEY = "staff-key-of-the-product"
@@ -318,44 +317,17 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-# -- databases and brokers --
-
-_free_numbers: list[int] | None = None
-
-
 @contextlib.contextmanager
-def servers_of_its_own() -> Iterator[dict[str, str]]:
-    """DATABASE_URL and REDIS_URL of an empty database and broker; nothing in the run on the embedded default."""
-    global _free_numbers
-    database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
-    if not database_url and not redis_url:
-        yield {}
-        return
-    import psycopg
-    import redis
-
-    if _free_numbers is None:
-        _free_numbers = isolation.redis_databases()[1:]
-    number = _free_numbers.pop()
-    name = f"product_{secrets.token_hex(6)}"
-    broker_url = isolation.with_database(redis_url, number)
-    with psycopg.connect(database_url, autocommit=True) as connection, redis.Redis.from_url(broker_url) as broker:
-        broker.flushdb()
-        connection.execute(f"CREATE DATABASE {name}")
-        try:
-            yield {"DATABASE_URL": isolation.with_database(database_url, name), "REDIS_URL": broker_url}
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-            broker.flushdb()
-            _free_numbers.append(number)
-
-
-@contextlib.contextmanager
-def a_product(folder: Path, environment: dict[str, str] | None = None, *, start: bool = True) -> Iterator[Product]:
-    with servers_of_its_own() as servers:
+def a_product(
+    folder: Path, environment: dict[str, str] | None = None, *, start: bool = True, migrated: bool = True
+) -> Iterator[Product]:
+    """Started unless told otherwise; `migrated`: what is started finds its tables made, which is half of a start."""
+    with databases.of_its_own(migrated=start and migrated) as servers:
         product = Product(folder, {**servers, **(environment or {})})
         try:
             if start:
+                if migrated and not servers:
+                    databases.copy_migrated(product.data_dir)
                 product.start()
             yield product
         finally:
