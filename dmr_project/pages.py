@@ -49,6 +49,9 @@ class MeasuredInside(_OnPages, PrometheusAfterMiddleware):  # type: ignore[misc]
         if not is_for_machines(request):
             super().process_exception(request, exception)
 
+    def process_template_response(self, request: HttpRequest, response: Any) -> Any:
+        return response if is_for_machines(request) else super().process_template_response(request, response)
+
 
 class Files(_OnPages, WhiteNoiseMiddleware):  # type: ignore[misc]
     pass

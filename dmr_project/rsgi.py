@@ -12,7 +12,7 @@ import io
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
 
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.db import DatabaseError, close_old_connections
+from django.urls import set_script_prefix
 
 from dmr_project.lib import body
 from dmr_project.lib.errors import DomainError
@@ -48,11 +50,17 @@ MOST_LARGE = 16  # bodies above LARGE_BYTES being read at once
 
 Answer = tuple[int, list[tuple[str, str]], bytes]  # status, headers, body
 
-_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
-# Pages for people, and the hashing of guessed passwords, wait for one another and not in the way of messages.
-_staff_threads = ThreadPoolExecutor(STAFF_THREADS, thread_name_prefix="staff")
-_large: asyncio.Semaphore | None = None
+
+def prepare_thread() -> None:
+    """What Django keeps for each thread, and is the same for all requests."""
+    set_script_prefix(f"{_prefix}/")
+
+
 _prefix: str = settings.PATH_PREFIX
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web", initializer=prepare_thread)
+# Pages for people, and the hashing of guessed passwords, wait for one another and not in the way of messages.
+_staff_threads = ThreadPoolExecutor(STAFF_THREADS, thread_name_prefix="staff", initializer=prepare_thread)
+_large: asyncio.Semaphore | None = None
 
 
 class Headers(Protocol):
@@ -183,24 +191,19 @@ async def look_into_inboxes(recipient_ids: Collection[int]) -> set[int]:
 
 
 def respond(environ: dict[str, Any]) -> Answer:
-    """Runs Django, in a thread."""
-    started: list[Any] = []
-
-    def start_response(
-        status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Callable[[bytes], object]:
-        started[:] = [int(status.split(" ", 1)[0]), headers]
-        return lambda _: None
-
-    response = _django(environ, start_response)
+    """Runs Django, in a thread, as its WSGIHandler does; without the signals, of whose listeners we need only one."""
+    request = WSGIRequest(environ)
     try:
+        response = _django.get_response(request)
+        headers = [(name.lower(), value) for name, value in response.items()]
+        headers += [("set-cookie", cookie.OutputString()) for cookie in response.cookies.values()]
         content = b"".join(response)
+        if response.streaming:
+            response.close()
     finally:
-        close = getattr(response, "close", None)
-        if close is not None:
-            close()
-    status, headers = started
-    return status, [(name.lower(), value) for name, value in headers], content
+        request.close()
+        close_old_connections()
+    return response.status_code, headers, content
 
 
 def environ_of(scope: Scope) -> dict[str, Any]:

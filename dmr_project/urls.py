@@ -14,6 +14,7 @@ handler404 = "dmr_project.lib.api.not_found"
 handler500 = "dmr_project.lib.api.server_error"
 
 urlpatterns = [
+    path("", include("relay.api.urls")),  # the hot path first: each pattern before it would be tried for each message
     path("admin/", admin.site.urls),
     path("livez", health.live),
     path("readyz", health.ready),
@@ -26,5 +27,4 @@ urlpatterns = [
     path("api/v1/", include("observability.api.urls")),
     path("centops/", include("participants.api.centops_urls")),
     path("join/", include("participants.join.urls")),
-    path("", include("relay.api.urls")),
 ]

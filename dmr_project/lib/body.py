@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from dmr_project.lib.errors import DomainError
+from dmr_project.lib.timeouts import timeout
 
 STALL_SECONDS = 10.0  # without a byte
 TOTAL_SECONDS = 60.0  # for all of it
@@ -55,7 +56,8 @@ async def collect(chunks: Chunks, length: int) -> bytes:
     source = chunks.__aiter__()
     while len(found) < length:
         try:
-            chunk = await asyncio.wait_for(source.__anext__(), min(STALL_SECONDS, max(0.0, end - loop.time())))
+            async with timeout(min(STALL_SECONDS, max(0.0, end - loop.time()))):
+                chunk = await source.__anext__()
         except StopAsyncIteration:
             break
         except (asyncio.TimeoutError, TimeoutError):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,11 +30,7 @@ from yarl import URL
 
 from dmr_project.lib.env import Network
 from dmr_project.lib.network import is_public, is_within, may_be_allowed, parse_address
-
-if sys.version_info >= (3, 11):
-    from asyncio import timeout
-else:
-    from async_timeout import timeout
+from dmr_project.lib.timeouts import timeout
 
 CONNECT_SECONDS = 3.0  # TLS included
 TOTAL_SECONDS = 10.0

@@ -5,9 +5,9 @@ from django.urls import path
 from relay.api import batch, dead_letters, inbox, messages, well_known
 
 urlpatterns = [
+    path("messages", messages.Messages.as_view()),
     path(".well-known/jwks.json", well_known.JsonWebKeys.as_view()),
     path(".well-known/dmr-delivery-keys", well_known.WebhookKeys.as_view()),
-    path("messages", messages.Messages.as_view()),
     path("unclassified", messages.Unclassified.as_view()),
     path("classified", messages.Classified.as_view()),
     path("conversations/<str:participant>/<str:conversation>", messages.Conversation.as_view()),
