@@ -162,6 +162,24 @@ def broker_that_goes_away(unstarted_product: Product) -> Iterator[tuple[Callable
     yield take_away, folder.unlink
 
 
+def test_a_worker_starts_without_the_broker(
+    unstarted_product: Product,
+    sink: MakeSink,
+    broker_that_goes_away: tuple[Callable[[], None], Callable[[], None]],
+) -> None:
+    """One that dies meanwhile is back while the broker is still away, and works when that is back."""
+    product, into = unstarted_product, sink()
+    take_away, bring_back = broker_that_goes_away
+    sender, recipient = product.register(sink().url), product.register(into.url)
+    take_away()
+    product.kill_and_see_it_back("worker")
+    worker = product.pid("worker")
+    message_id = product.send(sender, recipient.name)
+    bring_back()
+    into.wait_for(message_id, 25)
+    assert product.pid("worker") == worker
+
+
 def test_broker_away_and_back(
     unstarted_product: Product,
     sink: MakeSink,
@@ -171,6 +189,7 @@ def test_broker_away_and_back(
     product, into = unstarted_product, sink()
     take_away, bring_back = broker_that_goes_away
     sender, recipient = product.register(sink().url), product.register(into.url)
+    worker = product.pid("worker")
     take_away()
     ids, slowest = [], 0.0
     for _ in range(20):
@@ -187,6 +206,7 @@ def test_broker_away_and_back(
     bring_back()
     wait_until(lambda: set(ids) <= {each.id for each in into.received}, 25, "all arrives once the broker is back")
     wait_until(lambda: product.call("/readyz").json()["status"] == "ok", 5)
+    assert product.pid("worker") == worker, "it outlasts that"
 
 
 def test_data_folder_is_private(own_product: Product) -> None:

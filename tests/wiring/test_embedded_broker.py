@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from dmr_project import embedded_broker
 
@@ -43,6 +44,33 @@ def test_survives_the_loss_of_its_folder(channel: Any) -> None:
         channel._get("delivery")
     channel._put("delivery", {"number": 1})
     assert channel._get("delivery") == {"number": 1}
+
+
+def test_outlasts_the_absence_of_its_folder(channel: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A file stands in its place: polls find nothing, and say so once; publishing fails as without a server."""
+    channel._put("delivery", {})
+    shutil.rmtree(django_settings.BROKER_DIR)
+    django_settings.BROKER_DIR.touch()
+    for _ in range(3):
+        with pytest.raises(Empty):
+            channel._get("delivery")
+    assert channel._size("delivery") == channel._purge("delivery") == 0
+    assert [each.message for each in caplog.records] == ["broker_folder_unreadable"]
+    with pytest.raises(channel.connection.client.connection_errors, match="cannot be written"):
+        channel._put("delivery", {})
+    embedded_broker.install()  # a process that starts now starts
+    django_settings.BROKER_DIR.unlink()
+    channel._put("delivery", {"number": 1})
+    assert channel._get("delivery") == {"number": 1}
+
+
+def test_a_task_cannot_be_sent_while_its_folder_is_away(channel: Any) -> None:
+    """What a caller of Celery sees is what it sees without a server."""
+    django_settings.BROKER_DIR.touch()
+    producer = channel.connection.client.Producer()
+    with pytest.raises(OperationalError):
+        with channel.connection.client._reraise_as_library_errors():
+            producer.publish({}, routing_key="delivery")
 
 
 def test_skips_what_is_damaged(channel: Any) -> None:
