@@ -49,6 +49,7 @@ LOOK_AGAIN_SECONDS = 0.25  # while attempts are in flight and nothing wakes us
 LOOK_AGAIN = timedelta(seconds=LOOK_AGAIN_SECONDS)
 CONNECTION_CHECK_SECONDS = 5.0
 HAND_BACK_SECONDS = 4.0  # for attempts in flight when the process is asked to stop
+LONGEST_CLOSE_SECONDS = 6.0  # for a pump to have handed back: a little less than the supervisor gives a process
 RECONNECT_SECONDS = 0.5  # between two looks whether the database is back
 OUTLAST_SECONDS = 600.0  # for so long outcomes are kept for a database that is away
 # An attempt that begins later than this after its claim may outlast its lease.
@@ -65,6 +66,8 @@ class Engine:
         self._is_pumping = False
         self._is_wanted = False  # somebody woke us since the last claim
         self._is_stopping = False
+        self._has_rested = threading.Event()  # nobody is the pump
+        self._has_rested.set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._database = ThreadPoolExecutor(1, thread_name_prefix="delivery-database")
         self._session: Session | None = None
@@ -105,6 +108,7 @@ class Engine:
                 self._notify()
                 return False
             self._is_pumping = True
+            self._has_rested.clear()
         metrics.PUMP_RUNS.labels(by=woken_by).inc()
         return True
 
@@ -115,7 +119,12 @@ class Engine:
             self._notify()
 
     def close(self) -> None:
-        """Closes the connections to recipients; the process ends."""
+        """The process ends: stops, and closes the connections to recipients when the pump has handed back.
+
+        Not before: what is in flight would fail for our own doing, and count against its recipient.
+        """
+        self.stop()
+        self._has_rested.wait(LONGEST_CLOSE_SECONDS)
         if self._loop is not None and self._session is not None:
             asyncio.run_coroutine_threadsafe(self._session.close(), self._loop).result(timeout=2)
 
@@ -207,6 +216,7 @@ class Engine:
             if unless_wanted and self._is_wanted:
                 return False
             self._is_pumping = False
+            self._has_rested.set()
             return True
 
     def _give_up(self) -> None:

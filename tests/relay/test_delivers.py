@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 import uuid
 from datetime import timedelta
 
@@ -13,9 +15,10 @@ from django.utils import timezone
 
 from dmr_project.lib import http
 from participants import registry
+from relay.delivery import engine as engine_module
 from relay.delivery import retry
 from relay.delivery.engine import Engine
-from relay.models import Attempt, Delivery, Message, State
+from relay.models import Attempt, Breaker, Delivery, Message, State
 from tests import factories
 from tests.conftest import Wakes
 from tests.relay.conftest import Edge
@@ -231,6 +234,29 @@ def test_an_engine_that_stops_claims_nothing_more(engine: Engine, edge: Edge) ->
     engine.stop()
     assert engine.pump() is False
     assert edge.posted == []
+
+
+def test_an_engine_that_closes_hands_back_first(engine: Engine, edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in flight when the process ends has not failed, and costs neither an attempt nor the recipient."""
+    monkeypatch.setattr(engine_module, "HAND_BACK_SECONDS", 0.2)
+    sender, recipient = factories.participant(), factories.participant()
+    delivery = factories.delivery(sender, recipient)
+    is_in_flight = threading.Event()
+
+    async def never_answers(session: http.Session, *arguments: object) -> http.Answer:
+        is_in_flight.set()
+        while not session.connector.closed:
+            await asyncio.sleep(0.01)
+        raise RuntimeError("Session is closed")
+
+    monkeypatch.setattr(http, "post", never_answers)
+    engine.rung()
+    assert is_in_flight.wait(5)
+    engine.close()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts, delivery.last_error) == (State.PENDING, 0, "")
+    assert not Attempt.objects.exists()
+    assert not Breaker.objects.exists()
 
 
 def test_accepting_wakes(wakes: Wakes, engine: Engine) -> None:
