@@ -13,7 +13,7 @@ from django.conf import settings
 from kombu import Exchange, Queue
 
 from dmr_project.lib import queues
-from dmr_project.processes import die_with_parent, reserve_metrics
+from dmr_project.processes import die_with_parent, reserve_metrics, set_start_apart
 
 reserve_metrics()
 app = Celery("dmr")
@@ -41,3 +41,8 @@ def _keep_our_logging(**_: Any) -> None:
 @signals.beat_init.connect
 def _hang_on_the_supervisor(**_: Any) -> None:
     die_with_parent()
+
+
+@signals.worker_ready.connect
+def _set_start_apart(**_: Any) -> None:
+    set_start_apart()

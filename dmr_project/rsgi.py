@@ -8,6 +8,7 @@ stopped all others; a header that is not ASCII looked empty; see docs/adr/0005.)
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import os
 import signal
@@ -27,7 +28,7 @@ from django.urls import set_script_prefix
 
 from dmr_project.lib import body
 from dmr_project.lib.errors import DomainError
-from dmr_project.processes import die_with_parent, reserve_metrics
+from dmr_project.processes import die_with_parent, reserve_metrics, set_start_apart
 
 die_with_parent()
 reserve_metrics()
@@ -123,6 +124,8 @@ def started(loop: asyncio.AbstractEventLoop) -> None:
 
     A handler of Python's runs beside the loop's own, by which granian stops.
     """
+    importlib.import_module(settings.ROOT_URLCONF)  # every view is loaded now, and not while the first requests wait
+    set_start_apart()
     signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(polls.close))
 
 
