@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from io import StringIO
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,45 +22,16 @@ from staff.sign_on import flow, people, provider
 from staff.sign_on.errors import Refused
 from tests.staff import oidc_provider
 from tests.staff.people import PASSWORD, browser, person
+from tests.staff.provider import Process, running
 
 BEGIN, DONE = "/admin/login/sign-on/", "/admin/login/sign-on/done/"
 SUBJECT = oidc_provider.USER["sub"]
 
 
-class Process:
-    """The provider, as its network neighbours see it."""
-
-    def __init__(self, issuer: str) -> None:
-        self.issuer = issuer
-        self.place = urlsplit(issuer)
-
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, str, Any]:
-        """Status, Location, and what it says."""
-        connection = http.client.HTTPConnection(self.place.netloc, timeout=10)
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            return answer.status, answer.getheader("Location", ""), json.loads(answer.read())
-        finally:
-            connection.close()
-
-    def tell(self, **told: Any) -> None:
-        assert self.call("POST", "/realms/core/control", told)[0] == 200
-
-    def calls(self) -> list[str]:
-        found: list[str] = self.call("GET", "/realms/core/calls")[2]
-        return found
-
-
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
-    program = [sys.executable, str(Path(oidc_provider.__file__))]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        yield Process(running.stdout.readline().strip())
-        assert running.stdin is not None
-        running.stdin.close()
-        assert running.wait(10) == 0
+    with running() as process:
+        yield process
 
 
 @pytest.fixture
