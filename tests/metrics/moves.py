@@ -30,6 +30,7 @@ from relay.inbox.waiting import polls
 from relay.models import Delivery, State, StoredBytes
 from relay.shared_bucket import InFile
 from relay.token_bucket import Buckets
+from staff import second_factor, throttle, totp
 from tests import factories
 from tests.factories import Registered
 from tests.joining.conftest import FORM
@@ -228,6 +229,26 @@ def acknowledge(world: World) -> None:
 @moves("dmr_log_ins_refused_total")
 def guess_a_password(world: World) -> None:
     world.client.post("/admin/login/", {"username": "mari", "password": "a guess"})
+
+
+@moves("dmr_staff_log_ins_throttled_total")
+def guess_again_and_again(world: World) -> None:
+    while not throttle.take([throttle.of_account("mari")]):
+        pass
+
+
+@moves("dmr_staff_codes_total")
+def guess_a_code(world: World) -> None:
+    user, secret = person("viewer"), totp.new_secret()
+    second_factor.set_up(user, secret, totp.code(secret, int(now().timestamp()) // totp.STEP_SECONDS))
+    with pytest.raises(second_factor.WrongCode):
+        second_factor.check(user, "no code")
+
+
+@moves("dmr_staff_sign_ons_total")
+def come_back_from_a_provider_to_which_nobody_went(world: World) -> None:
+    world.monkeypatch.setattr("django.conf.settings.OIDC_ISSUER", "https://id.example.ee")
+    world.client.get("/admin/login/sign-on/done/?state=x&code=y")
 
 
 @moves("dmr_staff_sessions_ended_total")
