@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -14,6 +15,8 @@ from django.http import HttpRequest
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
 from django_prometheus.middleware import PrometheusAfterMiddleware, PrometheusBeforeMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
@@ -63,6 +66,21 @@ class Common(_OnPages, CommonMiddleware):
 
 class Sessions(_OnPages, SessionMiddleware):
     pass
+
+
+class Languages(LocaleMiddleware):
+    """The admin's: the language that was chosen there, else what the browser asks for.
+
+    Other pages have their own way, and what machines are told is English.
+    """
+
+    get_response: Any
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if request.path_info.startswith("/admin/"):
+            with translation.override(settings.LANGUAGE_CODE):  # what is chosen for this request ends with it
+                return super().__call__(request)
+        return self.get_response(request)
 
 
 class Csrf(_OnPages, CsrfViewMiddleware):

@@ -261,8 +261,10 @@ CELERY_BEAT_SCHEDULE = {
 
 # -- applications --
 INSTALLED_APPS = [
-    "staff.site.Admin",  # django.contrib.admin, with our site
     "django.contrib.auth",
+    "staff",  # its templates stand before the theme's, and those before Django's
+    "unfold.apps.BasicAppConfig",
+    "staff.site.Admin",  # django.contrib.admin, with our site
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
@@ -274,7 +276,6 @@ INSTALLED_APPS = [
     "participants",
     "relay",
     "updates",
-    "staff",
     "observability",
 ]
 MIDDLEWARE = [
@@ -286,6 +287,7 @@ MIDDLEWARE = [
     "dmr_project.middleware.Problems",
     "dmr_project.pages.Common",
     "dmr_project.pages.Sessions",
+    "dmr_project.pages.Languages",
     "dmr_project.pages.Csrf",
     "dmr_project.pages.Users",
     "dmr_project.pages.Messages",
@@ -323,7 +325,38 @@ FORMAT_MODULE_PATH = ["dmr_project.formats"]
 STATIC_URL = f"{PATH_PREFIX}/static/"
 WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
 WHITENOISE_AUTOREFRESH = False
-LANGUAGES = [("et", "Eesti"), ("en", "English")]  # of the public pages; the admin speaks LANGUAGE_CODE
+LANGUAGES = [("et", "Eesti"), ("en", "English")]
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+
+# -- the admin's theme; see docs/adr/0018-admin-theme.md --
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "DMR",
+    "SITE_HEADER": "DMR",
+    "SITE_SUBHEADER": "Distributed Message Rooms",
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["staff.navigation.stylesheet"],
+    "COLORS": {
+        # Text on each of these, and these on their grounds, has a contrast of 4.5 or more.
+        "primary": {
+            "50": "oklch(97% .014 254.6)",
+            "100": "oklch(93.2% .032 255.6)",
+            "200": "oklch(88.2% .059 254.1)",
+            "300": "oklch(80.9% .105 251.8)",
+            "400": "oklch(74% .14 254)",
+            "500": "oklch(69% .165 256)",
+            "600": "oklch(48.8% .2 262)",
+            "700": "oklch(43% .19 263)",
+            "800": "oklch(38% .17 264)",
+            "900": "oklch(33% .14 265)",
+            "950": "oklch(28.2% .091 267.9)",
+        },
+        "font": {"subtle-light": "var(--color-base-600)", "subtle-dark": "var(--color-base-300)"},
+    },
+}
 
 # -- mail --
 _mail = mail_server.parse(
@@ -353,7 +386,7 @@ ALLOWED_HOSTS = ["*"] if not IS_PRODUCTION else [str(_public.hostname), HOST, "l
 USE_X_FORWARDED_HOST = False
 FORCE_SCRIPT_NAME = PATH_PREFIX or None
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
-SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = PATH_PREFIX or "/"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = PATH_PREFIX or "/"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # of JSON and forms; a message's payload has its room's limit
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = SESSION_HOURS * 3600

@@ -15,7 +15,8 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from participants.admin import CappedPaginator, ReadOnlyAdmin, actor, badge
+from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.look import AMBER, BLUE, GREEN, RED
 from participants.models import Participant
 from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
 from relay.delivery import breaker
@@ -23,11 +24,11 @@ from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
 from relay.querysets import DeliveryQuerySet
 
 _COLOURS = {
-    State.PENDING: "#8a5a00",
-    State.DELIVERING: "#1a5fb4",
-    State.DELIVERED: "#2b7a3d",
-    State.EXPIRED: "#b3261e",
-    State.DEAD: "#b3261e",
+    State.PENDING: AMBER,
+    State.DELIVERING: BLUE,
+    State.DELIVERED: GREEN,
+    State.EXPIRED: RED,
+    State.DEAD: RED,
 }
 MOST_CHOSEN = 1_000  # deliveries that one action handles
 
@@ -69,7 +70,7 @@ class DeadLetterFilter(admin.SimpleListFilter):
         return queryset.filter(discarded_at__isnull=False) if self.value() == "discarded" else queryset
 
 
-class AttemptInline(admin.TabularInline):
+class AttemptInline(TabularInline):
     model = Attempt
     extra = 0
     can_delete = False
@@ -221,7 +222,7 @@ def payload_facts(message: Message) -> str:
     return f"{message.payload_size} bytes of {message.content_type}; digest {message.digest[:16] or '–'}…"
 
 
-class DeliveryInline(admin.TabularInline):
+class DeliveryInline(TabularInline):
     model = Delivery
     extra = 0
     can_delete = False
@@ -273,7 +274,7 @@ class BreakerAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def state_badge(self, row: Breaker) -> SafeString:
-        return badge(row.get_state_display(), "#2b7a3d" if row.state == Breaker.State.CLOSED else "#b3261e")
+        return badge(row.get_state_display(), GREEN if row.state == Breaker.State.CLOSED else RED)
 
     def has_close_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("relay.close_breaker")
@@ -319,4 +320,4 @@ class StoredBytesAdmin(ReadOnlyAdmin):
             return "no limit"
         percent = 100 * max(0, row.size) // row.quota
         text = f"{percent} % of {filesizeformat(row.quota)}"
-        return badge(text, "#b3261e") if percent >= 90 else text
+        return badge(text, RED) if percent >= 90 else text

@@ -16,15 +16,16 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from participants.admin import ReadOnlyAdmin, actor, badge
+from participants.admin.look import AMBER, BLUE, GREEN
 from relay import dead_letter_jobs
 from relay.dead_letters import Scope
 from relay.models import DeadLetterJob
 from relay.querysets import Obstacle
 
 _COLOURS = {
-    DeadLetterJob.State.RUNNING: "#1a5fb4",
-    DeadLetterJob.State.DONE: "#2b7a3d",
-    DeadLetterJob.State.STOPPED: "#8a5a00",
+    DeadLetterJob.State.RUNNING: BLUE,
+    DeadLetterJob.State.DONE: GREEN,
+    DeadLetterJob.State.STOPPED: AMBER,
 }
 
 

@@ -17,15 +17,16 @@ from django.views.decorators.http import require_POST
 
 from dmr_project.lib.errors import DomainError
 from participants.admin import ReadOnlyAdmin, actor, badge
+from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
 from relay import delivery_keys
 from relay.models import DeliveryKey
 
 _COLOURS = {
-    DeliveryKey.State.NEXT: "#1f5f99",
-    DeliveryKey.State.SIGNING: "#2b7a3d",
-    DeliveryKey.State.RETIRED: "#8a5a00",
-    DeliveryKey.State.WITHDRAWN: "#666",
-    DeliveryKey.State.REVOKED: "#b3261e",
+    DeliveryKey.State.NEXT: BLUE,
+    DeliveryKey.State.SIGNING: GREEN,
+    DeliveryKey.State.RETIRED: AMBER,
+    DeliveryKey.State.WITHDRAWN: GREY,
+    DeliveryKey.State.REVOKED: RED,
 }
 
 

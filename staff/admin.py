@@ -21,10 +21,10 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
-from participants.admin import badge
+from participants.admin import ModelAdmin, badge
+from participants.admin.look import AMBER, GREEN, GREY
 from staff import accounts, roles, second_factor, throttle
 
-GREEN, AMBER, GREY = "#2b7a3d", "#8a5a00", "#666"
 NAMES = ("first_name", "last_name", "email")
 KNOWN = ("state", "factor", "identity", "held", "last_login", "date_joined")  # what nobody types
 
@@ -51,7 +51,7 @@ class AccountForm(forms.ModelForm):
 
 
 @admin.register(User)
-class AccountAdmin(admin.ModelAdmin):
+class AccountAdmin(ModelAdmin):
     form = AccountForm
     list_display = ("username", "name", "email", "role_names", "state", "factor", "last_login")
     list_filter = ("groups", "is_active", "is_superuser")

@@ -1,8 +1,8 @@
-"""The admin's site: Django's, with our way in."""
+"""The admin's site: the theme's, with our way in."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
@@ -13,7 +13,16 @@ from django.http.response import HttpResponseBase
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
+from django.views.i18n import set_language
+
+from staff import navigation
+
+if TYPE_CHECKING:  # the theme says nothing of its types: they are Django's
+    ThemedSite = AdminSite
+else:
+    from unfold.sites import UnfoldAdminSite as ThemedSite
 
 
 class Admin(AdminConfig):
@@ -22,10 +31,25 @@ class Admin(AdminConfig):
     default_site = "staff.site.StaffSite"
 
 
-class StaffSite(AdminSite):
+class StaffSite(ThemedSite):
     site_url = None  # there is no other site to view
+    index_title = gettext_lazy("Today")
+
+    def language(self, request: HttpRequest) -> HttpResponse:
+        """The language of the admin from now on, kept in a cookie."""
+        return set_language(request)
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context = super().each_context(request)
+        context["sidebar_navigation"] = navigation.groups(context["available_apps"], request.path)
+        context["languages"] = settings.LANGUAGES
+        return context
+
+    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        return []  # each_context has ours, from the list of applications that it reads anyway
 
     def get_urls(self) -> list[Any]:
+        """Ours and Django's. The theme's search is left out: it keeps what it finds in the cache, for each user."""
         from staff import second_factor_pages
         from staff.log_in import CodePage
         from staff.sign_on import flow
@@ -41,7 +65,8 @@ class StaffSite(AdminSite):
             path("login/sign-on/", never_cache(flow.begin), name="sign_on"),
             path("login/sign-on/done/", never_cache(flow.finish), name="sign_on_done"),
             path("second-factor/", self.admin_view(own_second_factor), name="second_factor"),
-            *super().get_urls(),
+            path("language/", self.admin_view(self.language), name="language"),
+            *AdminSite.get_urls(self),
         ]
 
     @method_decorator(never_cache)

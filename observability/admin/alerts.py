@@ -14,12 +14,13 @@ from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from observability.admin.look import GREY, LEVEL_COLOURS, DropdownChoices, DropdownFilter, InstitutionFilter, ago
+from observability.admin.look import LEVEL_COLOURS, InstitutionFilter, ago
 from observability.models import Alert
 from participants.admin import ReadOnlyAdmin, badge
+from participants.admin.look import GREY
 
 
-class OpenFilter(DropdownFilter):
+class OpenFilter(admin.SimpleListFilter):
     title = "open or closed"
     parameter_name = "open"
 
@@ -37,8 +38,7 @@ class AlertInstitutionFilter(InstitutionFilter):
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
     list_display = ("state", "kind", "instance", "began", "recovered_at", "message")
-    list_filter = (OpenFilter, ("kind", DropdownChoices), ("level", DropdownChoices), AlertInstitutionFilter)
-    change_list_template = "admin/observability/list.html"
+    list_filter = (OpenFilter, "kind", "level", AlertInstitutionFilter)
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("participant__name", "participant__institution__name")
     search_help_text = "Instance or institution"

@@ -14,13 +14,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from observability import fleet
-from observability.admin.look import AMBER, COLOURS, RED, DropdownFilter, InstitutionFilter, ago
+from observability.admin.look import COLOURS, InstitutionFilter, ago
 from observability.fleet import Standard
 from observability.models import Alert, Component, Instance, StateChange, VitalSigns
 from observability.querysets import InstanceQuerySet
 from observability.states import Health, State
 from observability.traffic import MOST_COUNTED, Traffic, traffic_of
 from participants.admin import ReadOnlyAdmin, badge
+from participants.admin.look import AMBER, RED
 from relay.models import Breaker
 
 HISTORY_ROWS = 50
@@ -30,7 +31,7 @@ def gibibytes(count: int | None) -> str:
     return "–" if count is None else f"{count / 2**30:.1f} GiB"
 
 
-class StateFilter(DropdownFilter):
+class StateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 
@@ -43,7 +44,7 @@ class StateFilter(DropdownFilter):
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 
-class VersionFilter(DropdownFilter):
+class VersionFilter(admin.SimpleListFilter):
     title = "version"
     parameter_name = "version"
 
@@ -55,7 +56,7 @@ class VersionFilter(DropdownFilter):
         return queryset.filter(vital_signs__release_version=self.value()) if self.value() else queryset
 
 
-class BehindFilter(DropdownFilter):
+class BehindFilter(admin.SimpleListFilter):
     title = "newest release"
     parameter_name = "behind"
 

@@ -16,9 +16,9 @@ from django.utils.timesince import timesince
 
 from observability.models import Alert
 from observability.states import State
+from participants.admin.look import AMBER, GREEN, GREY, RED
 from participants.models import Institution
 
-GREEN, AMBER, RED, GREY = "#2b7a3d", "#8a5a00", "#b3261e", "#666"
 COLOURS: dict[str, str] = {
     State.OK: GREEN,
     State.DEGRADED: AMBER,
@@ -39,16 +39,7 @@ def ago(at: datetime | None) -> SafeString | str:
     return format_html('<span title="{}">{}</span>', localize(timezone.localtime(at)), said)
 
 
-DROPDOWN = "admin/observability/dropdown_filter.html"
-
-
-class DropdownFilter(admin.SimpleListFilter):
-    """Takes one line, however long its list is."""
-
-    template = DROPDOWN
-
-
-class InstitutionFilter(DropdownFilter):
+class InstitutionFilter(admin.SimpleListFilter):
     title = "institution"
     parameter_name = "institution"
     path = "institution"
@@ -59,7 +50,3 @@ class InstitutionFilter(DropdownFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         return queryset.filter(**{self.path: int(value)}) if value and value.isdecimal() else queryset
-
-
-class DropdownChoices(admin.ChoicesFieldListFilter):
-    template = DROPDOWN

@@ -18,11 +18,22 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from participants import audit, history
-from participants.admin.look import AMBER, GREY, RED, CappedPaginator, ReadOnlyAdmin, actor, badge, differences
+from participants.admin.look import (
+    AMBER,
+    BLUE,
+    GREY,
+    RED,
+    VIOLET,
+    CappedPaginator,
+    ReadOnlyAdmin,
+    actor,
+    badge,
+    differences,
+)
 from participants.models import ActorKind, Change, Institution
 
 MOST_EXPORTED = 50_000  # entries by this page; the command takes any number
-KIND_COLOURS = {ActorKind.PERSON: "#1f5f99", ActorKind.KEY: AMBER, ActorKind.PARTICIPANT: "#5b3b8c"}
+KIND_COLOURS = {ActorKind.PERSON: BLUE, ActorKind.KEY: AMBER, ActorKind.PARTICIPANT: VIOLET}
 # What is offered; any other can be typed.
 ACTIONS = (
     "abort", "add", "approve", "archive", "change", "delete", "denied", "export", "finish", "import", "issue key",

@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
@@ -23,7 +22,7 @@ from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants import life
-from participants.admin.look import COLOURS, HistoryPages, actor, badge
+from participants.admin.look import COLOURS, ActionForm, HistoryPages, actor, badge
 from participants.models import Participant
 
 Status = Participant.Status

@@ -1,10 +1,10 @@
-"""What the pages of every app share: who acts, states in colour, read-only rows, and the history of an object."""
+"""What the pages of every app share: the theme's classes, who acts, states in colour, read-only rows, and the history
+of an object. Every admin is a ModelAdmin of this module, and its inlines are too."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -17,11 +17,21 @@ from django.utils.safestring import SafeString
 from participants.models import Change
 from participants.querysets import ChangeQuerySet
 
+if TYPE_CHECKING:  # the theme says nothing of its types: they are Django's
+    from django.contrib.admin import ModelAdmin as ThemedAdmin
+    from django.contrib.admin import TabularInline as ThemedInline
+    from django.contrib.admin.helpers import ActionForm as ThemedActionForm
+else:
+    from unfold.admin import ModelAdmin as ThemedAdmin
+    from unfold.admin import TabularInline as ThemedInline
+    from unfold.forms import ActionForm as ThemedActionForm
+
 MOST_COUNTED = 10_000
 HISTORY_ROWS = 100
 MOST_SHOWN = 300  # characters of one value
 
-GREEN, AMBER, RED, GREY = "#2b7a3d", "#8a5a00", "#b3261e", "#666"
+# Of a badge: classes of staff/admin.css, which has each for light and for dark.
+GREEN, AMBER, RED, GREY, BLUE, VIOLET = "green", "amber", "red", "grey", "blue", "violet"
 COLOURS = {
     "Pending": AMBER, "Active": GREEN, "Suspended": RED, "Disabled": AMBER, "Revoked": GREY, "Deleted": GREY,
 }  # fmt: skip
@@ -33,8 +43,22 @@ def actor(request: HttpRequest) -> str:
 
 def badge(text: str, colour: str) -> SafeString:
     """A state in words, with a colour beside it."""
-    mark = '<span style="white-space:nowrap"><span style="color:{}" aria-hidden="true">●</span> {}</span>'
-    return format_html(mark, colour, text)
+    return format_html('<span class="dmr-badge dmr-{}">{}</span>', colour, text)
+
+
+class ModelAdmin(ThemedAdmin):
+    """Django's, in the look of the theme."""
+
+    list_fullwidth = True
+    compressed_fields = True
+
+
+class TabularInline(ThemedInline):
+    """Django's, in the look of the theme."""
+
+
+class ActionForm(ThemedActionForm):
+    """Django's, in the look of the theme: what stands beside the actions of a list."""
 
 
 class CappedPaginator(Paginator):
@@ -63,7 +87,7 @@ def differences(change: Change) -> list[tuple[str, str, str]]:
     return [(name.replace("_", " "), shown(before.get(name)), shown(after.get(name))) for name in names]
 
 
-class HistoryPages(admin.ModelAdmin):
+class HistoryPages(ModelAdmin):
     """The page *History* of an object is what the audit log says of it, the newest first.
 
     Whoever may see the object may see it; from where something was done is for those who may see the whole log.

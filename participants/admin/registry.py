@@ -8,7 +8,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
@@ -24,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from dmr_project.lib.errors import DomainError
 from participants import dependence, history, names, registry, rooms
 from participants.admin.life import LifeSteps, StepForm
-from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, actor, badge
+from participants.admin.look import COLOURS, ActionForm, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from participants.querysets import ChangeQuerySet
 
@@ -166,7 +165,7 @@ class InstitutionAdmin(RegistryAdmin):
         return [f"{row} still has participants" for row in objs if row.participants.present().exists()]
 
 
-class MembershipInline(admin.TabularInline):
+class MembershipInline(TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("room", "participant")
@@ -191,7 +190,7 @@ class SavesMemberships(RegistryAdmin):
             rooms.join(membership.room, membership.participant, actor=actor(request))
 
 
-class ApiKeyInline(admin.TabularInline):
+class ApiKeyInline(TabularInline):
     model = ApiKey
     extra = 0
     can_delete = False

@@ -14,12 +14,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from participants.admin import actor, badge
+from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
 from participants.admin.pages import DomainAdmin
 from updates import manifest, releases, signatures, staff_keys
 from updates.models import Release, StaffKey
 
-COLOURS = {"draft": "#8a5a00", "approved": "#1f5f99", "published": "#2b7a3d", "withdrawn": "#666"}
-SEVERITIES = {"optional": "#666", "mandatory": "#1f5f99", "critical": "#b3261e"}
+COLOURS = {"draft": AMBER, "approved": BLUE, "published": GREEN, "withdrawn": GREY}
+SEVERITIES = {"optional": GREY, "mandatory": BLUE, "critical": RED}
 
 
 class NewKeyForm(forms.Form):

@@ -11,7 +11,8 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
-from participants.admin import ReadOnlyAdmin, actor, badge
+from participants.admin import ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Participant
 from updates import progress, rollouts
@@ -19,26 +20,26 @@ from updates.models import Release, Report, Rollout, Target, TargetEvent, Target
 from updates.models.rollouts import FAILURES
 
 PAGE = 100
-COLOURS = {"running": "#1f5f99", "paused": "#b3261e", "aborted": "#666", "finished": "#2b7a3d"}
+COLOURS = {"running": BLUE, "paused": RED, "aborted": GREY, "finished": GREEN}
 STATES = {
-    "waiting": "#999",
-    "offered": "#8a5a00",
-    "accepted": "#1f5f99",
-    "installing": "#1f5f99",
-    "verifying": "#1f5f99",
-    "succeeded": "#2b7a3d",
-    "failed": "#b3261e",
-    "rolled_back": "#b3261e",
-    "timed_out": "#b3261e",
-    "unreachable": "#666",
-    "skipped": "#666",
+    "waiting": GREY,
+    "offered": AMBER,
+    "accepted": BLUE,
+    "installing": BLUE,
+    "verifying": BLUE,
+    "succeeded": GREEN,
+    "failed": RED,
+    "rolled_back": RED,
+    "timed_out": RED,
+    "unreachable": GREY,
+    "skipped": GREY,
 }
 # A wave's bar, from left to right.
 BAR = (
-    ("succeeded", "#2b7a3d", "succeeded"),
-    ("failed", "#b3261e", "failed, rolled back or timed out"),
-    ("left_out", "#8c8c8c", "skipped or unreachable"),
-    ("under_way", "#5b9bd5", "offered or under way"),
+    ("succeeded", GREEN, "succeeded"),
+    ("failed", RED, "failed, rolled back or timed out"),
+    ("left_out", GREY, "skipped or unreachable"),
+    ("under_way", BLUE, "offered or under way"),
 )
 
 
@@ -187,7 +188,7 @@ def bar(wave: progress.WaveProgress) -> list[dict[str, Any]]:
     ]
 
 
-class Rows(admin.TabularInline):
+class Rows(TabularInline):
     extra = 0
     can_delete = False
 
