@@ -94,8 +94,9 @@ def keep_time() -> int:
         _one_at_a_time()
         for outage in ended:
             # Guarded: two at once announce it once.
-            count += Outage.objects.filter(pk=outage.pk, ended_at=None).update(ended_at=outage.ends_at)
-            _ended(outage, history.SYSTEM, "its end had come")
+            if Outage.objects.filter(pk=outage.pk, ended_at=None).update(ended_at=outage.ends_at):
+                _ended(outage, history.SYSTEM, "its end had come")
+                count += 1
         _write_down(now)
     return count
 

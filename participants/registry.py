@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -89,14 +89,19 @@ def enrol(participant: Participant, *, actor: str) -> None:
         history.record("register", participant, actor, after=history.facts(participant))
 
 
-def update(row: Row, *, actor: str, reason: str = "") -> Row:
-    """Saves a changed institution, participant or room. Raises InvalidInput, NameTaken, Forbidden."""
+def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ()) -> Row:
+    """Saves a changed institution, participant or room, but for some fields, which stay as they are stored.
+
+    Raises InvalidInput, NameTaken, Forbidden, WrongStatus.
+    """
     check(row)
     with history.atomic():
         model: Any = type(row)
         stored = model.objects.select_for_update().get(pk=row.pk)
         if getattr(stored, "deleted_at", None) is not None:
             raise NotFound(f"{stored} was deleted.")
+        for name in but:
+            setattr(row, name, getattr(stored, name))
         before, after = history.facts(stored), history.facts(row)
         changed = [name for name in after if before[name] != after[name]]
         if not changed:

@@ -33,6 +33,8 @@ PARTICIPANT_FIELDS = (
     "wants_receipts", "announcements", "messages_per_second", "messages_burst", "stored_bytes_limit",
 )  # fmt: skip
 
+# Steps of its life change these, perhaps while somebody has the form open.
+LIFE = ("status", "suspended_until")
 NEW_STATUSES = (Participant.Status.ACTIVE, Participant.Status.PENDING, Participant.Status.DISABLED)
 
 
@@ -255,7 +257,7 @@ class ParticipantAdmin(LifeSteps, SavesMemberships):
 
     def save_model(self, request: HttpRequest, obj: Participant, form: Any, change: bool) -> None:
         if change:
-            registry.update(obj, actor=actor(request), reason=why(request))
+            registry.update(obj, actor=actor(request), reason=why(request), but=LIFE)
         else:
             request.issued_key = registry.register(obj, actor=actor(request))  # type: ignore[attr-defined]
 

@@ -164,6 +164,33 @@ def test_suspended_sender_is_refused_and_suspended_recipient_waits(product: Prod
     assert len(recipient.sink.received) == 1
 
 
+def test_what_is_sent_into_an_outage_is_held_and_delivered_when_it_is_over(
+    product: Product, bot: Callable[..., Bot]
+) -> None:
+    """Announced by the recipient itself; its end counts within 5 s."""
+    sender, recipient = bot(), bot()
+    key = recipient.participant.key
+    told = product.call(
+        "/api/v1/outages",
+        "POST",
+        json.dumps({"kind": "unplanned", "text": {"et": "Oleme väljas."}}).encode(),
+        X_Api_Key=key,
+        Content_Type="application/json",
+    )
+    assert told.status == 201
+    held = product.send(sender.participant, recipient.name)
+    # What another gets, accepted later, shows that a pump has come past.
+    sender.sink.wait_for(product.send(recipient.participant, sender.name))
+    assert recipient.sink.received == []
+    (delivery,) = product.status_of(sender.participant, held)["deliveries"]
+    assert (delivery["state"], delivery["attempts"]) == ("pending", 0)
+    over = product.call(f"/api/v1/outages/{told.json()['id']}/end", "POST", X_Api_Key=key)
+    assert (over.status, over.json()["state"]) == (200, "over")
+    recipient.sink.wait_for(held, 6)
+    (delivery,) = product.wait_for_end(sender.participant, held)["deliveries"]
+    assert (delivery["state"], delivery["attempts"]) == ("delivered", 1)
+
+
 def test_revoked_and_expired_keys_are_refused(product: Product, bot: Callable[..., Bot]) -> None:
     revoked, expired, recipient = bot(), bot(), bot()
     for each in (revoked, expired):

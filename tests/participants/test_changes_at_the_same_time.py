@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from dmr_project.lib.errors import Forbidden, InvalidInput, NotFound
-from participants import directory, registry
-from participants.models import Institution, Participant
+from participants import directory, life, outages, registry
+from participants.admin.registry import LIFE
+from participants.models import Announcement, Institution, Outage, Participant
 from tests import factories
+from tests.invariants.test_nothing_accepted_is_lost import in_threads
 
 pytestmark = pytest.mark.django_db
 
@@ -33,6 +38,38 @@ def test_a_change_does_not_lift_a_suspension_it_has_not_seen() -> None:
     seen.status = "Suspended"
     registry.update(seen, actor="bert")
     assert bot.entry.status == "Suspended"
+
+
+def test_the_form_does_not_lift_a_suspension_that_came_meanwhile() -> None:
+    bot = factories.participant()
+    seen = Participant.objects.get(pk=bot.row.pk)
+    life.suspend([bot.row], actor="anna", reason="it floods", until=timezone.now() + timedelta(hours=1))
+    seen.host = "http://elsewhere.example/messages"
+    registry.update(seen, actor="bert", but=LIFE)
+    bot.row.refresh_from_db()
+    assert (bot.row.status, bot.row.host) == ("Suspended", "http://elsewhere.example/messages")
+    assert bot.row.suspended_until is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outages_that_are_announced_at_once_hold_as_one() -> None:
+    bot = factories.participant()
+    begins = iter(range(6))
+    in_threads(6, lambda: factories.outage(bot, begins_in=600 * next(begins), seconds=900))
+    bot.row.refresh_from_db()
+    rows = list(Outage.objects.order_by("begins_at"))
+    assert len(rows) == 6
+    assert (bot.row.held_from, bot.row.held_until) == (rows[0].begins_at, rows[-1].ends_at)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_over_is_announced_once() -> None:
+    bot = factories.participant()
+    row = factories.outage(bot, begins_in=-60, seconds=3600)
+    Outage.objects.filter(pk=row.pk).update(ends_at=timezone.now())
+    in_threads(4, outages.keep_time)
+    events = [each.body["event"] for each in Announcement.objects.filter(kind="outage")]
+    assert events.count("over") == 1
 
 
 def test_nobody_joins_a_deleted_institution() -> None:
