@@ -96,6 +96,10 @@ ALLOWED_PRIVATE_NETWORKS = env.networks("DMR_ALLOWED_PRIVATE_NETWORKS")
 DELIVERY_KEY_LEAD = env.number("DMR_DELIVERY_KEY_LEAD_SECONDS", 3600, 600, 30 * 24 * 3600)
 DELIVERY_KEY_OVERLAP = env.number("DMR_DELIVERY_KEY_OVERLAP_SECONDS", 24 * 3600, 3600, 365 * 24 * 3600)
 
+# -- keys of participants --
+# For how long a key that its participant has replaced goes on working, unless it says otherwise: in seconds.
+KEY_OVERLAP = env.number("DMR_KEY_OVERLAP_SECONDS", 7 * 24 * 3600, 60, 90 * 24 * 3600)
+
 # -- agents --
 CHECK_IN_SECONDS = env.number("DMR_CHECK_IN_SECONDS", 30, 1, 3600)
 CHECK_IN_GRACE_SECONDS = env.number("DMR_CHECK_IN_GRACE_SECONDS", 15, 1, 3600)

@@ -12,7 +12,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from dmr_project.lib.network import is_within, parse_address
-from participants import directory, failures, keys, metrics
+from participants import directory, failures, keys, metrics, scopes
 from participants.directory import Credential, Directory, Entry
 from participants.guesses import guesses
 
@@ -112,10 +112,26 @@ def is_known(environ: Mapping[str, Any]) -> bool:
 
 
 class IsParticipant(BasePermission):
+    """A participant, with a key that is for what the view's `scope` says. Raises ScopeMissing."""
+
     message = "This needs a participant's key; the one in X-Api-Key is of another kind."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return isinstance(request.user, Entry)
+        user: Any = request.user
+        if not isinstance(user, Entry):
+            return False
+        credential: Any = request.auth
+        if credential is not None:  # None: believed by its address, which opens nothing but the relay
+            scopes.check(credential.scopes, view.scope)
+        return True
+
+
+class IsParticipantOrStaffKey(IsParticipant):
+    message = "This needs a participant's key, or a staff key."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        user: Any = request.user
+        return isinstance(user, StaffKey) or super().has_permission(request, view)
 
 
 class IsStaffKey(BasePermission):

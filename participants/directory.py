@@ -14,8 +14,9 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from participants import keys, names, statuses
+from participants import keys, names, scopes, statuses
 from participants.models import DEFAULT_PAYLOAD_LIMIT, ApiKey, Participant, Room
+from participants.scopes import Scope
 
 MOST_ENTRIES = 50_000
 
@@ -81,6 +82,7 @@ class Credential:
     key_id: int
     expires_at: datetime | None
     participant: Entry
+    scopes: frozenset[Scope]
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ class Directory:
             )
             if row is None:
                 return None  # not kept: anybody can make up keys without end
-            found = self._credentials.keep(digest, Credential(row.pk, row.expires_at, _entry(row.participant)))
+            credential = Credential(row.pk, row.expires_at, _entry(row.participant), scopes.parse(row.scopes))
+            found = self._credentials.keep(digest, credential)
         if found.expires_at is not None and found.expires_at <= timezone.now():
             return None
         return found

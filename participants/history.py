@@ -55,7 +55,7 @@ def participant(name: str) -> Actor:
 # The reason of a status is the reason of the entry.
 _HIDDEN = frozenset(
     {
-        "id", "created_at", "digest", "last_used_at", "terms_version", "status_reason", "resumes_as", "held_from",
+        "id", "created_at", "digest", "last_used_at", "last_used_from", "noticed_days", "terms_version", "status_reason", "resumes_as", "held_from",
         "held_until",
     }
 )  # fmt: skip

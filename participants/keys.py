@@ -11,6 +11,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from dmr_project.lib import origin
 from participants.models import ApiKey
 
 NOTE_EVERY = timedelta(minutes=1)
@@ -45,10 +46,10 @@ def refusal(key: ApiKey) -> str:
 
 
 def note_use(key_id: int) -> None:
-    """Writes down that a key was used, at most once a minute for each key and process."""
+    """Writes down that a key was used, and from where, at most once a minute for each key and process."""
     now = timezone.now()
     with _lock:
         if now.timestamp() - _noted.get(key_id, 0.0) < NOTE_EVERY.total_seconds():
             return
         _noted[key_id] = now.timestamp()
-    ApiKey.objects.filter(pk=key_id).update(last_used_at=now)
+    ApiKey.objects.filter(pk=key_id).update(last_used_at=now, last_used_from=origin.current()[:100])

@@ -14,6 +14,7 @@ from django.utils import timezone
 from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
 from participants import announcements, dependence, directory, endpoint_terms, history, keys, names, statuses
 from participants.models import ApiKey, Institution, Membership, Participant, Room
+from participants.scopes import write as write_scopes
 
 Row = TypeVar("Row", Institution, Participant, Room)
 
@@ -299,10 +300,14 @@ def issue_key(
     key: str | None = None,
     note: str = "",
     expires_at: datetime | None = None,
+    scopes: Iterable[str] = (),
+    predecessor: ApiKey | None = None,
+    rotation: str = "",
 ) -> tuple[ApiKey, str]:
     """One more key, beside those it has. Returns the row and the key in clear, which is not kept.
 
-    Raises InvalidInput (a chosen key of the wrong form), Conflict (one that is in use).
+    `scopes`: what it is for, none: everything. `predecessor` and `rotation`: see key_rotation. Raises InvalidInput
+    (a chosen key of the wrong form), Conflict (one that is in use).
     """
     if participant.is_relay:
         raise Forbidden(f"{names.RELAY} is this relay's own entry: nobody else speaks for it.")
@@ -319,6 +324,9 @@ def issue_key(
             hint=clear[:4],
             note=note,
             expires_at=expires_at,
+            scopes=write_scopes(scopes),
+            predecessor=predecessor,
+            rotation=rotation,
         )
         try:
             with transaction.atomic():

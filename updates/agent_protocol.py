@@ -81,10 +81,13 @@ def fit(installed_version: str, digest: str, release: Release, min_version: str 
     return Fit.NEEDED
 
 
-def check_in(participant_id: int, installed_version: str | None, manifest_digest: str | None) -> Offer | None:
+def check_in(
+    participant_id: int, installed_version: str | None, manifest_digest: str | None, *, may_install: bool = True
+) -> Offer | None:
     """Notes what the Instance runs, and offers what it is to install.
 
-    The same offer as before while that stands. None where there is nothing for it, or something is under way.
+    The same offer as before while that stands. None where there is nothing for it, or something is under way, or
+    the caller's key is not for updates (`may_install`).
     """
     version, digest = (installed_version or "")[:MOST_TEXT], (manifest_digest or "")[:MOST_TEXT]
     _note_installed(participant_id, version, digest)
@@ -92,7 +95,7 @@ def check_in(participant_id: int, installed_version: str | None, manifest_digest
         if target.state == TargetState.SUCCEEDED:
             _compare(target, version, digest)
             continue
-        offer = _offer(target, version, digest)
+        offer = _offer(target, version, digest) if may_install else None
         if offer is not None:
             return offer
     return None

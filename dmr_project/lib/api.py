@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import datetime, timezone
 from typing import Any
 
 from django.conf import settings
@@ -124,6 +125,11 @@ def _sentence(detail: Any) -> str:
     if isinstance(detail, list):
         return " ".join(_sentence(value) for value in detail)
     return str(detail)
+
+
+def moment(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC, with milliseconds."""
+    return at.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
 
 
 def json_object(request: Request) -> dict[str, Any]:

@@ -50,6 +50,16 @@ def number(asked: Mapping[str, Any], name: str, usual: int | None, most: int) ->
     return int(value)
 
 
+def whole(asked: Mapping[str, Any], name: str, *, least: int, most: int) -> int | None:
+    """A number of a JSON body; None where it is left out or null. Raises InvalidInput."""
+    value = asked.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise invalid(name, f"must be a whole number from {least} to {most}")
+    return value
+
+
 def refuse_unknown(asked: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """A misspelt field must not widen what is meant. Raises InvalidInput."""
     for name in asked:

@@ -15,7 +15,8 @@ from dmr_project.lib.errors import DomainError
 from dmr_project.lib.log import event
 from observability import check_in, heartbeats, metrics
 from participants.authentication import ApiKeyAuthentication, IsParticipant
-from participants.directory import Entry
+from participants.directory import Credential, Entry
+from participants.scopes import Scope
 from updates import agent_protocol
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _ANSWER = {
 class CheckIn(APIEndpoint):
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
+    scope = Scope.HEARTBEAT
 
     @extend_schema(
         operation_id="agent_check_in",
@@ -48,7 +50,12 @@ class CheckIn(APIEndpoint):
         pause = agent_protocol.next_check_in_seconds(participant_id)
         known = heartbeats.record(participant_id, said, period=pause)
         # What is known, not what was just said: a repeat may be older.
-        offer = agent_protocol.check_in(participant_id, known.release_version or None, known.manifest_digest or None)
+        offer = agent_protocol.check_in(
+            participant_id,
+            known.release_version or None,
+            known.manifest_digest or None,
+            may_install=Scope.UPDATES in cast(Credential, request.auth).scopes,
+        )
         return Response({"nextCheckInSeconds": pause, "offer": offer.shape() if offer else None})
 
     def handle_exception(self, exc: Exception) -> Response:

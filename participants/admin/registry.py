@@ -18,6 +18,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
@@ -26,6 +27,7 @@ from participants.admin.life import LifeSteps, StepForm
 from participants.admin.look import COLOURS, ActionForm, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from participants.querysets import ChangeQuerySet
+from participants.scopes import Scope
 
 PARTICIPANT_FIELDS = (
     "institution", "name", "type", "host", "delivery_mode", "success_statuses", "source_networks",
@@ -91,6 +93,13 @@ class IssueKeyForm(forms.Form):
     note = forms.CharField(max_length=100, required=False, help_text="What it is for, such as: rotation of May.")
     days = forms.IntegerField(
         min_value=1, max_value=3650, required=False, label="Expires after (days)", help_text="Empty: never."
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label=_("Only for"),
+        help_text=_("None: for everything."),
     )
 
 
@@ -185,10 +194,10 @@ class SavesMemberships(RegistryAdmin):
             super().save_formset(request, form, formset, change)
             return
         formset.save(commit=False)
-        for membership in [*formset.deleted_objects, *(old for old, _ in formset.changed_objects)]:
+        for membership in [*formset.deleted_objects, *(old for old, _fields in formset.changed_objects)]:
             stored = Membership.objects.select_related("room", "participant").get(pk=membership.pk)
             rooms.leave(stored.room, stored.participant, actor=actor(request))
-        for membership in [*formset.new_objects, *(changed for changed, _ in formset.changed_objects)]:
+        for membership in [*formset.new_objects, *(changed for changed, _fields in formset.changed_objects)]:
             rooms.join(membership.room, membership.participant, actor=actor(request))
 
 
@@ -196,7 +205,9 @@ class ApiKeyInline(TabularInline):
     model = ApiKey
     extra = 0
     can_delete = False
-    fields = readonly_fields = ("hint", "note", "created_at", "expires_at", "last_used_at", "revoked_at")
+    fields = readonly_fields = (
+        "hint", "note", "scopes", "created_at", "expires_at", "last_used_at", "last_used_from", "revoked_at",
+    )  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -304,11 +315,12 @@ class ParticipantAdmin(LifeSteps, SavesMemberships):
         form = IssueKeyForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             days = form.cleaned_data["days"]
-            _, key = registry.issue_key(
+            _row, key = registry.issue_key(
                 participant,
                 actor=actor(request),
                 note=form.cleaned_data["note"],
                 expires_at=timezone.now() + timedelta(days=days) if days else None,
+                scopes=form.cleaned_data["scopes"],
             )
             return self.show_key_once(request, participant, key)
         context = {
@@ -328,14 +340,20 @@ class ParticipantAdmin(LifeSteps, SavesMemberships):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
-    list_display = ("participant", "hint", "state", "note", "created_at", "expires_at", "last_used_at")
+    list_display = (
+        "participant", "hint", "state", "note", "scopes", "created_at", "expires_at", "last_used_at",
+        "last_used_from",
+    )  # fmt: skip
     list_filter = (
         ("revoked_at", admin.EmptyFieldListFilter),
         ("participant__institution", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("participant",)
-    search_fields = ("participant__name", "note", "hint")
-    fields = ("participant", "hint", "note", "created_at", "expires_at", "last_used_at", "revoked_at")
+    search_fields = ("participant__name", "note", "hint", "last_used_from")
+    fields = (
+        "participant", "hint", "note", "scopes", "predecessor", "created_at", "expires_at", "last_used_at",
+        "last_used_from", "revoked_at",
+    )  # fmt: skip
     actions = ("revoke",)
     action_form = ReasonForm
 

@@ -20,6 +20,7 @@ from dmr_project.lib.errors import InvalidInput, NotFound
 from participants import directory, history, registry, statuses
 from participants.authentication import ApiKeyAuthentication, IsParticipant, IsStaffKey, caller
 from participants.models import Institution, Participant
+from participants.scopes import Scope
 
 STAFF = history.STAFF_KEY
 _types = {choice.value.lower(): choice.value for choice in Participant.Type}
@@ -85,6 +86,7 @@ def choice_field(body: dict[str, Any], name: str, options: list[str], default: s
 class PublicEndpoint(APIEndpoint):
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
+    scope = Scope.REGISTRY
 
 
 class AdminEndpoint(APIEndpoint):

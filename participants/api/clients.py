@@ -11,20 +11,19 @@ import base64
 import binascii
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from django.db.models import Max, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import InvalidInput
-from participants.authentication import ApiKeyAuthentication, StaffKey
+from participants.authentication import ApiKeyAuthentication, IsParticipantOrStaffKey, StaffKey
 from participants.directory import Credential, Entry
 from participants.models import Change, Participant
+from participants.scopes import Scope
 
 STAFF = "staff"
 MOST_PAGE_SIZE = 1000
@@ -57,14 +56,10 @@ def name_and_secret(written: str) -> tuple[str, str]:
     return name, secret
 
 
-class IsParticipantOrStaffKey(BasePermission):
-    def has_permission(self, request: Request, view: Any) -> bool:
-        return isinstance(request.user, (Entry, StaffKey))
-
-
 class ClientEndpoint(APIEndpoint):
     authentication_classes = (ClientAuthentication,)
     permission_classes = (IsParticipantOrStaffKey,)
+    scope = Scope.REGISTRY
 
 
 def listed() -> QuerySet[Participant]:

@@ -12,6 +12,7 @@ from dmr_project.lib.api import APIEndpoint, json_object
 from participants import registry
 from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
 from participants.models import Participant
+from participants.scopes import Scope
 
 _MODE: dict[str, Any] = {
     "type": "object",
@@ -30,6 +31,7 @@ _ALL = OpenApiExample("All", value={"announcements": "all"})
 class DeliveryMode(APIEndpoint):
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
+    scope = Scope.REGISTRY
 
     @extend_schema(operation_id="my_delivery_mode", responses={(200, "application/json"): _MODE}, examples=[_EXAMPLE])
     def get(self, request: Request) -> Response:

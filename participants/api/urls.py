@@ -2,9 +2,11 @@
 
 from django.urls import path
 
-from participants.api import my, outages
+from participants.api import keys, my, outages
 
 urlpatterns = [
+    path("keys", keys.Keys.as_view()),
+    path("keys/revoke", keys.Revoke.as_view()),
     path("outages", outages.Outages.as_view()),
     path("outages.ics", outages.Calendar.as_view()),
     path("outages/calendar", outages.CalendarAddress.as_view()),

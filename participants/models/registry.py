@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from participants import names
+from participants import names, scopes
 from participants.querysets import (
     ApiKeyQuerySet,
     InstitutionQuerySet,
@@ -221,6 +221,23 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_from = models.CharField(max_length=100, blank=True, default="", db_default="", editable=False)
+    scopes = models.CharField(
+        _("only for"),
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[scopes.validate],
+        help_text=_("What the key is for, separated by commas; empty: everything."),
+    )
+    # Of the rotation that made it: in whose place it is, and what the caller named the rotation.
+    predecessor = models.ForeignKey(
+        "self", null=True, on_delete=models.PROTECT, related_name="successors", editable=False
+    )
+    rotation = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
+    # The last notice of its expiry, in days ahead; see key_notices.
+    noticed_days = models.PositiveSmallIntegerField(null=True, editable=False)
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -229,6 +246,14 @@ class ApiKey(models.Model):
         verbose_name_plural = "API keys"
         ordering = ("-created_at",)
         permissions = (("revoke_apikey", "Can revoke API keys"),)
+        indexes = (
+            # key_notices: what expires soon, and the admin's list of it.
+            models.Index(
+                fields=("expires_at",),
+                condition=Q(revoked_at=None, expires_at__isnull=False),
+                name="api_key_expires",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.hint}… of {self.participant}"

@@ -9,11 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dmr_project.lib import body
-from dmr_project.lib.api import problem_of
+from dmr_project.lib.api import moment, problem_of
 from dmr_project.lib.errors import DomainError
 from participants.authentication import caller, known
 from relay import accept, batch, limits, records
-from relay.api.messages import RelayEndpoint, moment, observe_accepted
+from relay.api.messages import RelayEndpoint, observe_accepted
 from relay.batch import Result
 
 _COUNT = {"type": "integer"}

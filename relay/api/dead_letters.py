@@ -8,18 +8,17 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dmr_project.lib import fields
-from dmr_project.lib.api import json_object
+from dmr_project.lib.api import json_object, moment
 from dmr_project.lib.errors import NotFound
 from participants import history
-from participants.authentication import IsStaffKey
+from participants.authentication import IsParticipantOrStaffKey, IsStaffKey
 from participants.directory import Entry
 from relay import accept, dead_letter_jobs, dead_letters, envelope
-from relay.api.messages import RelayEndpoint, moment
+from relay.api.messages import RelayEndpoint
 from relay.dead_letters import Handled, Page, Place, Scope, Why
 from relay.models import DeadLetterJob
 
@@ -65,7 +64,7 @@ _ONE = {"type": "object", "properties": {"done": {"type": "integer"}, "left": _C
 class DeadLetterEndpoint(RelayEndpoint):
     """For a participant's key and the staff key alike."""
 
-    permission_classes: Any = (IsAuthenticated,)
+    permission_classes: Any = (IsParticipantOrStaffKey,)
 
     def sender_id(self, request: Request) -> int | None:
         """Whose messages the caller may see and handle; None: everybody's."""

@@ -13,11 +13,11 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib.api import json_object
+from dmr_project.lib.api import json_object, moment
 from dmr_project.lib.errors import InvalidInput
 from participants.authentication import caller
 from relay import metrics
-from relay.api.messages import RelayEndpoint, moment
+from relay.api.messages import RelayEndpoint
 from relay.inbox import answers, leases
 from relay.inbox.answers import Answer, Refusal
 from relay.inbox.leases import Leased

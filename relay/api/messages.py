@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from dmr_project.lib import body
-from dmr_project.lib.api import APIEndpoint
+from dmr_project.lib.api import APIEndpoint, moment
 from dmr_project.lib.errors import DomainError, NotFound
 from participants import directory, names
 from participants.authentication import (
@@ -28,6 +27,7 @@ from participants.authentication import (
     known,
 )
 from participants.directory import Entry
+from participants.scopes import Scope
 from relay import accept, counting, envelope, limits, metrics
 from relay.models import Attempt, Delivery, Message, State
 
@@ -39,11 +39,6 @@ _HEADERS = [
     OpenApiParameter("X-Model-Type", str, "header", description="Opaque to us."),
     OpenApiParameter("TTL", int, "header", description="Seconds to try for; at most what the room allows."),
 ]
-
-
-def moment(at: datetime | None) -> str | None:
-    """ISO 8601 in UTC, with milliseconds."""
-    return at.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
 
 
 def observe_accepted(environ: Mapping[str, Any], request: str) -> None:
@@ -66,6 +61,7 @@ class RegistryBusy(DomainError):
 class RelayEndpoint(APIEndpoint):
     authentication_classes: tuple[type[ApiKeyAuthentication], ...] = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
+    scope = Scope.RELAY
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, DomainError):

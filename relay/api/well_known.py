@@ -15,9 +15,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from dmr_project.lib.api import APIEndpoint
+from dmr_project.lib.api import APIEndpoint, moment
 from relay import delivery_keys
-from relay.api.messages import moment
 from relay.models import DeliveryKey
 
 MAX_AGE = 300  # seconds; less than the shortest time for which a key is published before it signs

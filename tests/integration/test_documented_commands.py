@@ -106,6 +106,9 @@ def for_the_network(text: str, product: Product) -> tuple[str, dict[str, Any]]:
         text = text.replace(written, real)
     if "/api/v1/inbox" in text:
         text = text.replace("2a-1f0c5b7e9d3a4c21", lease_of(sender, product))
+    if "/api/v1/keys/revoke" in text:
+        (key,) = product.call("/api/v1/keys", X_Api_Key=sender.key).json()["keys"]
+        text = text.replace('"id": 17', f'"id": {key["id"]}')
     return text, {**product.full_environment, "DMR_ADMIN_API_KEY": STAFF_KEY, "KEY": sender.key}
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+
+from participants import registry, scopes
+from participants.authentication import IsParticipant, IsStaffKey
+from participants.scopes import Scope
+from tests import factories
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
 
@@ -39,14 +45,14 @@ ADMIN_OPEN = {"admin/jsi18n/", "admin/logout/"}
 EXAMPLES = {"uuid": str(uuid.uuid4()), "id": str(uuid.uuid4()), "int": "1", "str": "x", "path": "1", "slug": "x"}
 
 
-def routes(resolver: URLResolver, before: str = "") -> Iterator[str]:
+def views(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, Any]]:
     for each in resolver.url_patterns:
         route = before + str(each.pattern)
         if isinstance(each, URLResolver):
-            yield from routes(each, route)
+            yield from views(each, route)
         else:
             assert isinstance(each, URLPattern)
-            yield route
+            yield route, each.callback
 
 
 def example(route: str) -> str:
@@ -56,9 +62,17 @@ def example(route: str) -> str:
     return filled.replace("^", "").replace("$", "")
 
 
-ALL = sorted(set(routes(get_resolver())))
+VIEWS = dict(views(get_resolver()))
+ALL = sorted(VIEWS)
 API = [route for route in ALL if not route.startswith("admin/") and route not in OPEN.keys() | BY_LINK.keys()]
 ADMIN = [route for route in ALL if route.startswith("admin/") and route not in OPEN]
+# What participants call, with the scope that their key needs; the rest of the API is for the staff key alone.
+SCOPES = {route: view.cls.scope for route in API if IsStaffKey not in (view := VIEWS[route]).cls.permission_classes}
+# Each with why a key of any scope may call it.
+FOR_ANY_KEY = {
+    "api/v1/keys": "whatever a key is for, it may be replaced in time",
+    "api/v1/keys/revoke": "the same; it sees no other keys than itself and those beside it",
+}
 
 
 def test_the_walk_finds_the_routes() -> None:
@@ -77,6 +91,40 @@ def test_api_routes_answer_401_without_a_key(client: Client, method: str, key: s
         assert answer.status_code == 401, f"{method} {route}: {answer.status_code}"
         assert answer["Content-Type"] == "application/problem+json"
         assert answer["WWW-Authenticate"]
+
+
+def test_every_route_says_what_a_key_must_be_for() -> None:
+    assert set(SCOPES.values()) - {scopes.ANY} == set(Scope), "each scope opens something"
+    assert {route for route, scope in SCOPES.items() if scope == scopes.ANY} == FOR_ANY_KEY.keys()
+    for route in SCOPES:
+        assert issubclass(VIEWS[route].cls.permission_classes[0], IsParticipant), f"{route} checks no scope"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("scope", Scope)
+def test_a_key_for_something_else_is_refused(client: Client, scope: Scope) -> None:
+    bot = factories.participant()
+    _, for_it = registry.issue_key(bot.row, actor="tests", scopes=[scope])
+    _, for_others = registry.issue_key(bot.row, actor="tests", scopes=scopes.ALL - {scope})
+    for route, needed in SCOPES.items():
+        if needed not in (scope, scopes.ANY):
+            continue
+        for method in METHODS:
+            said = {
+                key: client.generic(
+                    method, f"/{example(route)}", b"{}", content_type="application/json", headers={"X-Api-Key": key}
+                )
+                for key in (for_it, for_others)
+            }
+            assert b"scope-missing" not in said[for_it].content, f"{method} {route}"
+            assert said[for_it].status_code != 401
+            if needed == scope:
+                assert said[for_others].status_code == 403, f"{method} {route}"
+            if needed == scope and method != "HEAD":
+                assert said[for_others].json()["type"] == "urn:problem-type:dmr:scope-missing"
+                assert f"for {scope.value}" in said[for_others].json()["detail"]
+            if needed == scopes.ANY:
+                assert b"scope-missing" not in said[for_others].content, f"{method} {route}"
 
 
 @pytest.mark.django_db

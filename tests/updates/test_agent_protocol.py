@@ -13,6 +13,9 @@ import pytest
 import time_machine
 from django.test import Client
 
+from participants import registry
+from participants.models import Participant
+from participants.scopes import Scope
 from tests import factories
 from tests.updates.staff import Staff, bring_to, check_in, in_wave, manifest, report
 from updates import agent_protocol, metrics, reports, rollouts, targets
@@ -72,6 +75,24 @@ def test_the_same_offer_again_while_it_stands(target: Target, clock: time_machin
     assert check_in(target) is None, "its deadline has passed, though no tick has come"
     bare = Target.objects.get(pk=target.pk)
     assert bare.state == "offered"
+
+
+def test_a_key_that_is_not_for_updates_is_offered_nothing(client: Client, target: Target) -> None:
+    row = Participant.objects.get(pk=target.participant_id)
+    said = {"sequence": 1, "agentVersion": "0.1.0", "release": None, "health": "ok", "components": [], "measures": {}}
+    offers = []
+    for sequence, for_it in enumerate(([Scope.HEARTBEAT], [Scope.HEARTBEAT, Scope.UPDATES]), 1):
+        _, key = registry.issue_key(row, actor="tests", scopes=for_it)
+        answer = client.post(
+            "/api/v1/agent/check-in",
+            said | {"sequence": sequence},
+            content_type="application/json",
+            headers={"X-Api-Key": key},
+        )
+        assert answer.status_code == 200, answer.content
+        offers.append(answer.json()["offer"])
+    assert offers[0] is None
+    assert offers[1]["version"] == "1.1.0"
 
 
 def test_nothing_new_while_something_is_under_way(target: Target) -> None:

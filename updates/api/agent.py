@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from dmr_project.lib.api import APIEndpoint, json_object
 from participants.authentication import ApiKeyAuthentication, IsParticipant
+from participants.scopes import Scope
 from updates import reports
 
 _TEXT = {"type": "string"}
@@ -33,6 +34,7 @@ _BODY = {
 class AgentReport(APIEndpoint):
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
+    scope = Scope.UPDATES
 
     @extend_schema(
         operation_id="agent_report",
