@@ -15,7 +15,8 @@ from django.db import connection
 from django.utils import timezone
 
 from participants import keys, names, scopes, statuses
-from participants.models import DEFAULT_PAYLOAD_LIMIT, ApiKey, Participant, Room
+from participants.models import DEFAULT_PAYLOAD_LIMIT, ApiKey, Membership, Participant, Room
+from participants.reach import Way
 from participants.scopes import Scope
 
 MOST_ENTRIES = 50_000
@@ -66,6 +67,11 @@ class Entry:
         return self.status not in statuses.UNKNOWN
 
     @property
+    def is_reachable(self) -> bool:
+        """Are messages to it tried now? Otherwise they are held, where it is known at all."""
+        return self.may_send and not self.is_away
+
+    @property
     def pulls(self) -> bool:
         """Does it fetch its messages from its inbox?"""
         return self.delivery_mode == Participant.DeliveryMode.PULL
@@ -112,9 +118,6 @@ class Recipient:
     name: str
 
 
-_MISSING = object()
-
-
 class Directory:
     """Look-ups that are good for one version of the registry."""
 
@@ -122,10 +125,10 @@ class Directory:
         self.version = version
         self._credentials: Bounded[str, Credential] = Bounded()
         self._names: Bounded[str, Entry] = Bounded()
-        self._policies: Bounded[tuple[int, int], Policy | None] = Bounded()
+        self._ways: Bounded[tuple[int, int], tuple[tuple[Way, ...], dict[int, Policy]]] = Bounded()
         self._classifiers: Bounded[int, list[Entry]] = Bounded()
         self._payload_limits: Bounded[int, int] = Bounded()
-        self._rooms: Bounded[tuple[int, str], Policy] = Bounded()
+        self._rooms: Bounded[tuple[int, str], tuple[Policy, bool]] = Bounded()
         self._members: Bounded[int, list[Recipient]] = Bounded()
 
     def credential(self, key: str) -> Credential | None:
@@ -142,7 +145,7 @@ class Directory:
             )
             if row is None:
                 return None  # not kept: anybody can make up keys without end
-            credential = Credential(row.pk, row.expires_at, _entry(row.participant), scopes.parse(row.scopes))
+            credential = Credential(row.pk, row.expires_at, entry_of(row.participant), scopes.parse(row.scopes))
             found = self._credentials.keep(digest, credential)
         if found.expires_at is not None and found.expires_at <= timezone.now():
             return None
@@ -154,52 +157,64 @@ class Directory:
         if found is None and len(name) <= names.LONGEST:
             row = Participant.objects.present().exclude(status__in=statuses.VOID).filter(name=name).first()
             # Only what is there is kept: anybody can make up names without end.
-            found = self._names.keep(name, _entry(row)) if row else None
+            found = self._names.keep(name, entry_of(row)) if row else None
         return found
 
     def classifiers_for(self, sender: Entry) -> list[Entry]:
-        """Classifiers in a room with `sender`: the active ones that are there, else those that are held for now."""
+        """Classifiers that `sender` reaches: the active ones that are there, else those that are held for now."""
         found = self._classifiers.get(sender.id)
         if found is None:
             rows = (
                 Participant.objects.known()
-                .filter(type=Participant.Type.CLASSIFIER, rooms__members=sender.id)
+                .filter(
+                    type=Participant.Type.CLASSIFIER,
+                    # As in reach.decide, for all of them at once.
+                    memberships__listens=True,
+                    memberships__room__memberships__participant=sender.id,
+                    memberships__room__memberships__may_speak=True,
+                )
                 .exclude(pk=sender.id)
                 .distinct()
                 .order_by("id")
             )
-            entries = [_entry(row) for row in rows]
+            entries = [entry_of(row) for row in rows]
             active = [entry for entry in entries if entry.may_send]
             found = self._classifiers.keep(sender.id, active or entries)
         return [entry for entry in found if not entry.is_away] or found
 
-    def policy(self, sender: Entry, recipient: Entry) -> Policy | None:
-        """Of the room they share (the oldest, where there are several); None where they share none."""
+    def ways(self, sender: Entry, recipient: Entry) -> tuple[tuple[Way, ...], dict[int, Policy]]:
+        """The rooms that the two share, for reach.decide, and the policy of each."""
         pair = (sender.id, recipient.id)
-        found = self._policies.get(pair, _MISSING)
-        if found is _MISSING:
-            room = (
-                Room.objects.filter(memberships__participant=sender.id)
-                .filter(memberships__participant=recipient.id)
-                .order_by("id")
-                .first()
-            )
-            found = self._policies.keep(pair, _policy(room) if room else None)
-        return found  # type: ignore[return-value]
-
-    def room(self, member: Entry, name: str) -> Policy | None:
-        """The policy of the room of that name, if `member` is in it."""
-        found = self._rooms.get((member.id, name))
-        if found is None and len(name) <= names.LONGEST:
-            room = Room.objects.filter(name=name, memberships__participant=member.id).first()
-            found = self._rooms.keep((member.id, name), _policy(room)) if room else None
+        found = self._ways.get(pair)
+        if found is None:
+            rows = Membership.objects.filter(participant=sender.id, room__memberships__participant=recipient.id)
+            shared = rows.values_list(
+                "room_id", "room__name", "may_speak", "room__memberships__listens",
+                "room__payload_limit", "room__time_to_live",
+            )  # fmt: skip
+            ways = tuple(Way(room_id, name, speaks, listens) for room_id, name, speaks, listens, *_ in shared)
+            policies = {room_id: Policy(room_id, *policy) for room_id, _, _, _, *policy in shared}
+            found = self._ways.keep(pair, (ways, policies))
         return found
 
-    def members(self, room_id: int, *, but: int) -> list[Recipient]:
-        """All members of a room but one, and but our own entry and those that nobody knows."""
+    def room(self, member: Entry, name: str) -> tuple[Policy, bool] | None:
+        """The policy of the room of that name, and whether `member` may speak there; None where it is not in it."""
+        found = self._rooms.get((member.id, name))
+        if found is None and len(name) <= names.LONGEST:
+            membership = (
+                Membership.objects.filter(room__name=name, participant=member.id).select_related("room").first()
+            )
+            if membership is not None:
+                said = _policy(membership.room), membership.may_speak
+                found = self._rooms.keep((member.id, name), said)
+        return found
+
+    def listeners(self, room_id: int, *, but: int) -> list[Recipient]:
+        """All that listen in a room but one, and but our own entry and those that nobody knows."""
         found = self._members.get(room_id)
         if found is None:
-            rows = Participant.objects.known().filter(rooms=room_id).exclude(name=names.RELAY).order_by("id")
+            listening = Membership.objects.filter(room=room_id, listens=True).values("participant")
+            rows = Participant.objects.known().filter(pk__in=listening).exclude(name=names.RELAY).order_by("id")
             found = self._members.keep(room_id, [Recipient(*row) for row in rows.values_list("id", "name")])
         return [member for member in found if member.id != but]
 
@@ -216,7 +231,8 @@ def _policy(room: Room) -> Policy:
     return Policy(room.pk, room.payload_limit, room.time_to_live)
 
 
-def _entry(row: Participant) -> Entry:
+def entry_of(row: Participant) -> Entry:
+    """As much of it as decisions are made by."""
     resumes = row.status == Participant.Status.SUSPENDED and row.resumes_as == Participant.Status.ACTIVE
     return Entry(
         row.pk,

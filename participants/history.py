@@ -55,8 +55,8 @@ def participant(name: str) -> Actor:
 # The reason of a status is the reason of the entry.
 _HIDDEN = frozenset(
     {
-        "id", "created_at", "digest", "last_used_at", "last_used_from", "noticed_days", "terms_version", "status_reason", "resumes_as", "held_from",
-        "held_until",
+        "id", "created_at", "digest", "last_used_at", "last_used_from", "noticed_days", "terms_version",
+        "status_reason", "resumes_as", "held_from", "held_until",
     }
 )  # fmt: skip
 _SECRET = ("password", "secret", "private", "token", "sealed")  # a field with such a word in its name is never told

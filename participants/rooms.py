@@ -1,4 +1,4 @@
-"""Rooms: who is in, and so who may speak to whom."""
+"""Rooms: who is in, who may speak there and who listens. Who reaches whom follows from that: see reach."""
 
 from __future__ import annotations
 
@@ -7,22 +7,45 @@ from participants import history, names
 from participants.models import Membership, Participant, Room
 
 
-def join(room: Room, participant: Participant, *, actor: str) -> bool:
-    """Lets it in. False where it was in already."""
+def join(
+    room: Room,
+    participant: Participant,
+    *,
+    actor: str,
+    may_speak: bool = True,
+    listens: bool = True,
+    reason: str = "",
+) -> bool:
+    """Lets it in, to speak and to listen unless one of them is denied. False where it was in already."""
     with history.atomic():
-        membership, is_new = Membership.objects.get_or_create(room=room, participant=participant)
+        membership, is_new = Membership.objects.get_or_create(
+            room=room, participant=participant, defaults={"may_speak": may_speak, "listens": listens}
+        )
         if is_new:
-            history.record("join", membership, actor, after=_said(membership))
+            history.record("join", membership, actor, after=_said(membership), reason=reason)
     return is_new
 
 
-def leave(room: Room, participant: Participant, *, actor: str) -> bool:
+def change(membership: Membership, *, may_speak: bool, listens: bool, actor: str, reason: str = "") -> bool:
+    """May it speak there, does it listen there? False where that was so already."""
+    with history.atomic():
+        stored = Membership.objects.select_for_update().get(pk=membership.pk)
+        before = _said(stored)
+        stored.may_speak, stored.listens = may_speak, listens
+        if _said(stored) == before:
+            return False
+        stored.save(update_fields=["may_speak", "listens"])
+        history.record("change", stored, actor, before=before, after=_said(stored), reason=reason)
+    return True
+
+
+def leave(room: Room, participant: Participant, *, actor: str, reason: str = "") -> bool:
     """Takes it out. False where it was not in."""
     with history.atomic():
         membership = Membership.objects.filter(room=room, participant=participant).first()
         if membership is None:
             return False
-        history.record("leave", membership, actor, before=_said(membership))
+        history.record("leave", membership, actor, before=_said(membership), reason=reason)
         membership.delete()
     return True
 
@@ -36,5 +59,10 @@ def close(room: Room, *, actor: str, reason: str = "") -> None:
         room.delete()
 
 
-def _said(membership: Membership) -> dict[str, str]:
-    return {"room": membership.room.name, "participant": membership.participant.name}
+def _said(membership: Membership) -> dict[str, object]:
+    return {
+        "room": membership.room.name,
+        "participant": membership.participant.name,
+        "may_speak": membership.may_speak,
+        "listens": membership.listens,
+    }

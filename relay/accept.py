@@ -31,6 +31,11 @@ class SenderSuspended(Forbidden):
     title = "The sender may not send"
 
 
+class MayNotSpeak(Forbidden):
+    code = "may-not-speak"
+    title = "The sender may not speak in this room"
+
+
 class MessageIdTaken(Conflict):
     code = "message-id-conflict"
     title = "The message id was used for another message"
@@ -83,17 +88,17 @@ def accept(registry: Directory, sender: Entry, envelope: Envelope, payload: byte
 def accept_for_room(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
     """The same for every other member of the room that `envelope.send_to` names: one payload, a delivery each.
 
-    Raises NotFound too, where the sender is in no such room.
+    Raises NotFound too, where the sender is in no such room, and MayNotSpeak.
     """
     authorise(sender, envelope.sent_by)
     return _store(registry, sender, envelope, payload, room_named(registry, sender, envelope.send_to))
 
 
 def room_named(registry: Directory, sender: Entry, name: str) -> RoomRoute:
-    """Where a message to that room goes. Raises NotFound where the sender is in no such room."""
+    """Where a message to that room goes. Raises NotFound where the sender is in no such room, MayNotSpeak."""
     found = route_to_room(registry, sender, name)
-    if found is None:
-        raise NotFound(f"There is no room {name!r} that {sender.name} is in.")
+    if isinstance(found, DeadEnd):
+        raise NotFound(found.reason) if found.status == 404 else MayNotSpeak(found.reason)
     return found
 
 

@@ -44,7 +44,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def with_obstacle(self) -> Any:
         """Each with `obstacle`: why it cannot be requeued, empty where it can. (A set of the same kind.)"""
         one_room = Membership.objects.filter(
-            participant=OuterRef("recipient_id"), room__memberships__participant=OuterRef("message__sender_id")
+            # As in reach.decide, for all of them at once.
+            participant=OuterRef("recipient_id"),
+            listens=True,
+            room__memberships__participant=OuterRef("message__sender_id"),
+            room__memberships__may_speak=True,
         )
         return self.annotate(
             obstacle=Case(

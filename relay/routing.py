@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from participants import names
+from participants import names, reach
 from participants.directory import Directory, Entry, Policy, Recipient
+from participants.reach import Answer
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,28 @@ class DeadEnd:
 
 @dataclass(frozen=True)
 class RoomRoute:
-    """Where a message to a room goes: every other member, each with a delivery of its own."""
+    """Where a message to a room goes: every other member that listens, each with a delivery of its own."""
 
     recipients: tuple[Recipient, ...]
     policy: Policy
 
 
-def route_to_room(directory: Directory, sender: Entry, room: str) -> RoomRoute | None:
-    """The room's other members; None where there is no such room, or none that the sender is in."""
-    policy = directory.room(sender, room)
-    if policy is None:
-        return None
-    return RoomRoute(tuple(directory.members(policy.room_id, but=sender.id)), policy)
+_REASONS = {
+    Answer.NO_SHARED_ROOM: "%(one)s and %(other)s share no room.",
+    Answer.MAY_NOT_SPEAK: "%(one)s may not speak in any room that it shares with %(other)s.",
+    Answer.NOT_LISTENING: "%(other)s listens in no room where %(one)s may speak.",
+}
+
+
+def route_to_room(directory: Directory, sender: Entry, room: str) -> RoomRoute | DeadEnd:
+    """The room's other members that listen."""
+    found = directory.room(sender, room)
+    if found is None:
+        return DeadEnd(404, f"There is no room {room!r} that {sender.name} is in.")
+    policy, may_speak = found
+    if not may_speak:
+        return DeadEnd(403, f"{sender.name} may not speak in the room {room!r}.")
+    return RoomRoute(tuple(directory.listeners(policy.room_id, but=sender.id)), policy)
 
 
 def route(directory: Directory, sender: Entry, send_to: str) -> Route | DeadEnd:
@@ -51,10 +62,17 @@ def route(directory: Directory, sender: Entry, send_to: str) -> Route | DeadEnd:
         recipient = random.choice(candidates)
     else:
         found = directory.named(send_to)
-        if found is None or not found.is_known or send_to in (names.DMR, names.RELAY):
-            return DeadEnd(404, f"There is no participant {send_to!r} to write to.")
+        if found is None or send_to in (names.DMR, names.RELAY):
+            return _nobody(send_to)
         recipient = found
-    policy = directory.policy(sender, recipient)
-    if policy is None:
-        return DeadEnd(403, f"{sender.name} and {recipient.name} share no room.", recipient)
-    return Route(recipient, policy)
+    ways, policies = directory.ways(sender, recipient)
+    decided = reach.decide(ways, sender, recipient)
+    if decided.answer == Answer.UNKNOWN:
+        return _nobody(send_to)
+    if decided.way is None:
+        return DeadEnd(403, _REASONS[decided.answer] % {"one": sender.name, "other": recipient.name}, recipient)
+    return Route(recipient, policies[decided.way.room_id])
+
+
+def _nobody(name: str) -> DeadEnd:
+    return DeadEnd(404, f"There is no participant {name!r} to write to.")

@@ -82,8 +82,9 @@ def outage(*members: Registered, begins_in: float = 0, seconds: float | None = 3
     return outages.announce(Outage(**{**known, **fields}), actor=ACTOR, participants=affected)
 
 
-def join(room: Room, row: Participant) -> None:
-    rooms.join(room, row, actor=ACTOR)
+def join(room: Room, row: Participant, **terms: bool) -> None:
+    """`terms`: may_speak, listens."""
+    rooms.join(room, row, actor=ACTOR, **terms)
 
 
 def envelope(sender: Registered, send_to: str, **fields: Any) -> Envelope:

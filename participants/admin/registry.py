@@ -25,6 +25,7 @@ from dmr_project.lib.errors import DomainError
 from participants import dependence, history, names, registry, rooms
 from participants.admin.life import LifeSteps, StepForm
 from participants.admin.look import COLOURS, ActionForm, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.reach import ReachPages
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from participants.querysets import ChangeQuerySet
 from participants.scopes import Scope
@@ -180,6 +181,7 @@ class MembershipInline(TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ("room", "participant")
+    fields = ("room", "participant", "may_speak", "listens", "joined_at")
     readonly_fields = ("joined_at",)
     verbose_name = "membership"
 
@@ -194,11 +196,17 @@ class SavesMemberships(RegistryAdmin):
             super().save_formset(request, form, formset, change)
             return
         formset.save(commit=False)
-        for membership in [*formset.deleted_objects, *(old for old, _fields in formset.changed_objects)]:
-            stored = Membership.objects.select_related("room", "participant").get(pk=membership.pk)
-            rooms.leave(stored.room, stored.participant, actor=actor(request))
-        for membership in [*formset.new_objects, *(changed for changed, _fields in formset.changed_objects)]:
-            rooms.join(membership.room, membership.participant, actor=actor(request))
+        who, reason = actor(request), why(request)
+        moved = [row for row, fields in formset.changed_objects if {"room", "participant"} & set(fields)]
+        for row in [*formset.deleted_objects, *moved]:
+            stored = Membership.objects.select_related("room", "participant").get(pk=row.pk)
+            rooms.leave(stored.room, stored.participant, actor=who, reason=reason)
+        for row, _fields in formset.changed_objects:
+            if row not in moved:
+                rooms.change(row, may_speak=row.may_speak, listens=row.listens, actor=who, reason=reason)
+        for row in [*formset.new_objects, *moved]:
+            terms = {"may_speak": row.may_speak, "listens": row.listens}
+            rooms.join(row.room, row.participant, actor=who, reason=reason, **terms)
 
 
 class ApiKeyInline(TabularInline):
@@ -217,7 +225,7 @@ class ApiKeyInline(TabularInline):
 
 
 @admin.register(Participant)
-class ParticipantAdmin(LifeSteps, SavesMemberships):
+class ParticipantAdmin(LifeSteps, ReachPages, SavesMemberships):
     form = ParticipantForm
     list_display = ("name", "state", "type", "institution", "host", "delivery_mode", "without_key", "created_at")
     list_filter = (

@@ -54,6 +54,7 @@ class DeliveryMode(APIEndpoint):
 class Announcements(APIEndpoint):
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (IsParticipant,)
+    scope = Scope.REGISTRY
 
     @extend_schema(operation_id="my_announcements", responses={(200, "application/json"): _WANTED}, examples=[_ALL])
     def get(self, request: Request) -> Response:

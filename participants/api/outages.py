@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,9 +18,10 @@ from dmr_project.lib import fields
 from dmr_project.lib.api import APIEndpoint, json_object
 from dmr_project.lib.errors import Forbidden, NotFound
 from participants import calendar_feeds, history, outage_calendar, outages
-from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
+from participants.authentication import ApiKeyAuthentication, IsParticipant, IsParticipantOrStaffKey, caller
 from participants.directory import Entry
 from participants.models import Institution, Outage, Participant
+from participants.scopes import Scope
 
 MOST = 500
 USUAL = 100
@@ -88,7 +88,8 @@ class OutageEndpoint(APIEndpoint):
     """For a participant's key and the staff key alike."""
 
     authentication_classes = (ApiKeyAuthentication,)
-    permission_classes: Any = (IsAuthenticated,)
+    permission_classes: Any = (IsParticipantOrStaffKey,)
+    scope = Scope.REGISTRY
 
     def owner_id(self, request: Request) -> int | None:
         """The participant that is calling; None: staff."""

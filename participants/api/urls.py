@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from participants.api import keys, my, outages
+from participants.api import keys, my, outages, reach
 
 urlpatterns = [
     path("keys", keys.Keys.as_view()),
@@ -15,4 +15,5 @@ urlpatterns = [
     path("outages/<uuid:outage>/end", outages.EndOutage.as_view()),
     path("my/announcements", my.Announcements.as_view()),
     path("my/delivery-mode", my.DeliveryMode.as_view()),
+    path("my/reach", reach.MyReach.as_view()),
 ]

@@ -301,6 +301,12 @@ class Membership(models.Model):
     room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="memberships")
     participant = models.ForeignKey(Participant, on_delete=models.CASCADE, related_name="memberships")
     joined_at = models.DateTimeField(auto_now_add=True)
+    may_speak = models.BooleanField(
+        _("speaks"), default=True, db_default=True, help_text=_("May it write to the others here?")
+    )
+    listens = models.BooleanField(
+        _("listens"), default=True, db_default=True, help_text=_("Does it get what the others write here?")
+    )
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("room", "participant"), name="membership_is_unique"),)

@@ -26,6 +26,7 @@ PAGES = {
     "participants_outage_calendar": "participants.view_outage",
     "participants_participant_issue_key": "participants.add_apikey",
     "participants_participant_life": "participants.suspend_participant",
+    "participants_participant_reach": "participants.view_participant",
     "relay_deadletterjob_stop": "relay.add_deadletterjob",
     "relay_deliverykey_rotate": "relay.rotate_deliverykey",
 }

@@ -18,6 +18,8 @@ OF_THE_ADMIN = {
     ROOT / "models" / "outages.py",
     ROOT / "models" / "registry.py",
     ROOT / "outage_calendar.py",
+    ROOT / "reach.py",
+    ROOT / "scopes.py",
 }
 
 

@@ -44,6 +44,9 @@ def form(row: Participant, **changed: Any) -> dict[str, Any]:
             f"memberships-{number}-id": membership.pk,
             f"memberships-{number}-participant": row.pk,
             f"memberships-{number}-room": membership.room_id,
+            **{
+                f"memberships-{number}-{name}": "on" for name in ("may_speak", "listens") if getattr(membership, name)
+            },
         }
     return data | changed
 

@@ -164,9 +164,9 @@ def _members(sender: Registered) -> list[Any]:
     from participants import directory
 
     registry_now = directory.current()
-    policy = registry_now.room(sender.entry, "national")
-    assert policy is not None
-    return registry_now.members(policy.room_id, but=sender.row.pk)
+    found = registry_now.room(sender.entry, "national")
+    assert found is not None
+    return registry_now.listeners(found[0].room_id, but=sender.row.pk)
 
 
 def test_what_waits_for_one_that_is_revoked_is_returned_though_its_breaker_is_open(
