@@ -58,9 +58,9 @@ def look(request: HttpRequest) -> HttpResponse | None:
 
 
 def send_to(name: str, request: HttpRequest, said: str) -> HttpResponse | None:
-    """To the one page that they may see now, but for the way out."""
+    """To the one page that they may see now, but for the way out and the choice of a language."""
     page = reverse(name)
-    if request.path in (page, reverse("admin:logout")):
+    if request.path in (page, reverse("admin:logout"), reverse("admin:language")):
         return None
     messages.warning(request, said)
     return HttpResponseRedirect(page)
