@@ -12,6 +12,7 @@ from django.utils import timezone
 
 if TYPE_CHECKING:
     from participants.models import Announcement, ApiKey, Change, Institution, Outage, Participant  # noqa: F401
+    from participants.models.signing import SigningKey  # noqa: F401
 
 
 class InstitutionQuerySet(models.QuerySet["Institution"]):
@@ -74,6 +75,17 @@ class AnnouncementQuerySet(models.QuerySet["Announcement"]):
     def unsent(self) -> AnnouncementQuerySet:
         """The oldest first."""
         return self.filter(sent_at=None).order_by("id")
+
+
+class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
+    def published(self, now: datetime) -> SigningKeyQuerySet:
+        """Those that everybody is to accept, the newest first."""
+        kept = Q(published_until=None) | Q(published_until__gt=now)
+        return self.filter(kept, revoked_at=None).order_by("-number")
+
+    def that_sign(self, now: datetime) -> SigningKeyQuerySet:
+        """Those that sign now or will, the newest first."""
+        return self.filter(Q(signs_until=None) | Q(signs_until__gt=now), revoked_at=None).order_by("-number")
 
 
 class AppendOnly(Exception):

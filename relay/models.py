@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
 from participants.models import Participant, Room
+from participants.models.signing import SigningKey, ends_in_order
 from relay.querysets import (
     AttemptQuerySet,
-    DeliveryKeyQuerySet,
     DeliveryQuerySet,
     MessageQuerySet,
     StoredBytesQuerySet,
@@ -255,55 +254,13 @@ class PayloadDue(models.Model):
         return f"{self.message_id} at {self.due_at}"
 
 
-class DeliveryKey(models.Model):
-    """An ed25519 key that signs what leaves. Its state follows from its times, so that nothing has to switch it."""
-
-    class State(models.TextChoices):
-        NEXT = "next"  # published ahead, so that recipients know it when it begins to sign
-        SIGNING = "signing"
-        RETIRED = "retired"  # signs no more, and is still published
-        WITHDRAWN = "withdrawn"  # published no more
-        REVOKED = "revoked"  # taken away at once: it may have leaked
-
-    number = models.PositiveIntegerField(unique=True)  # counts up: of two processes that make the next, one wins
-    key_id = models.CharField("key id", max_length=43, unique=True)  # JWK thumbprint, RFC 7638
-    public_key = models.CharField(max_length=44)  # base64 of the 32 raw bytes
-    sealed = models.TextField(editable=False)  # the private key; see dmr_project.lib.sealing
-    created_at = models.DateTimeField(auto_now_add=True)
-    signs_from = models.DateTimeField()
-    signs_until = models.DateTimeField(null=True)
-    published_until = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
-
-    objects = DeliveryKeyQuerySet.as_manager()
+class DeliveryKey(SigningKey):
+    """Signs what leaves; relay.delivery_keys."""
 
     class Meta:
         ordering = ("-number",)
         permissions = (("rotate_deliverykey", "Can rotate and replace delivery keys"),)
-        constraints = (
-            models.CheckConstraint(
-                condition=Q(signs_until__isnull=True, published_until__isnull=True)
-                | Q(
-                    signs_until__isnull=False,
-                    published_until__isnull=False,
-                    signs_until__gte=F("signs_from"),
-                    published_until__gte=F("signs_until"),
-                ),
-                name="delivery_key_ends_in_order",
-            ),
-        )
-
-    def __str__(self) -> str:
-        return self.key_id
-
-    def state(self, now: datetime) -> State:
-        if self.revoked_at is not None:
-            return self.State.REVOKED
-        if self.published_until is not None and self.published_until <= now:
-            return self.State.WITHDRAWN
-        if self.signs_until is not None and self.signs_until <= now:
-            return self.State.RETIRED
-        return self.State.SIGNING if self.signs_from <= now else self.State.NEXT
+        constraints = (ends_in_order("delivery_key_ends_in_order"),)
 
 
 class DeadLetterJob(models.Model):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from participants import names, statuses
 from participants.models import Membership
 
 if TYPE_CHECKING:
-    from relay.models import Attempt, Delivery, DeliveryKey, Message, StoredBytes  # noqa: F401
+    from relay.models import Attempt, Delivery, Message, StoredBytes  # noqa: F401
 
 
 class Obstacle(models.TextChoices):
@@ -86,14 +85,3 @@ class StoredBytesQuerySet(models.QuerySet["StoredBytes"]):
         rows: Any = self.with_quota()
         found: StoredBytesQuerySet = rows.filter(quota__gt=0, size__gte=F("quota") / 100 * percent)
         return found
-
-
-class DeliveryKeyQuerySet(models.QuerySet["DeliveryKey"]):
-    def published(self, now: datetime) -> DeliveryKeyQuerySet:
-        """Those that recipients are to accept, the newest first."""
-        kept = Q(published_until=None) | Q(published_until__gt=now)
-        return self.filter(kept, revoked_at=None).order_by("-number")
-
-    def that_sign(self, now: datetime) -> DeliveryKeyQuerySet:
-        """Those that sign now or will, the newest first."""
-        return self.filter(Q(signs_until=None) | Q(signs_until__gt=now), revoked_at=None).order_by("-number")

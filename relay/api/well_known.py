@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Callable
@@ -16,26 +15,11 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from dmr_project.lib.api import APIEndpoint, moment
+from participants import signing_keys
 from relay import delivery_keys
 from relay.models import DeliveryKey
 
 MAX_AGE = 300  # seconds; less than the shortest time for which a key is published before it signs
-
-
-def jwk(row: DeliveryKey) -> dict[str, Any]:
-    """RFC 8037. In seconds since 1970 `iat` made, `nbf` signs from, `exp` accepted until (once that is known)."""
-    said = {
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "x": delivery_keys.base64url(base64.b64decode(row.public_key)),
-        "kid": row.key_id,
-        "use": "sig",
-        "alg": "EdDSA",
-        "key_ops": ["verify"],
-        "iat": int(row.created_at.timestamp()),
-        "nbf": int(row.signs_from.timestamp()),
-    }
-    return said | ({"exp": int(row.published_until.timestamp())} if row.published_until else {})
 
 
 def webhook_key(row: DeliveryKey) -> dict[str, Any]:
@@ -66,7 +50,7 @@ class _Published(APIEndpoint):
 
 
 class JsonWebKeys(_Published):
-    shape = staticmethod(jwk)
+    shape = staticmethod(signing_keys.jwk)
 
     @extend_schema(operation_id="delivery_keys_jwks", responses={200: {"type": "object"}})
     def get(self, request: Request) -> HttpResponse:

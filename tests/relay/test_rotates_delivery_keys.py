@@ -21,6 +21,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dmr_project import server
+from participants import signing_keys
 from participants.models import Change
 from relay import delivery_keys
 from relay.delivery_keys import DeliveryKeyUnreadable, Keyring, RotationUnderWay
@@ -32,7 +33,7 @@ NOW = datetime(2026, 5, 4, 12, tzinfo=zone.utc)
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Traveller]:
-    monkeypatch.setattr(delivery_keys, "REFRESH_SECONDS", -1.0)  # this clock does not move that of the refresh
+    monkeypatch.setattr(signing_keys, "REFRESH_SECONDS", -1.0)  # this clock does not move that of the refresh
     with time_machine.travel(NOW, tick=False) as traveller:
         yield traveller
 
@@ -108,7 +109,7 @@ def test_of_two_rotations_at_the_same_moment_one_wins(monkeypatch: pytest.Monkey
     """Both have seen the same newest key."""
     seen = delivery_keys.ensure()
     delivery_keys.rotate(actor="anna")
-    monkeypatch.setattr(delivery_keys, "ensure", lambda: seen)
+    monkeypatch.setattr(delivery_keys.keys, "ensure", lambda: seen)
     for act in (delivery_keys.rotate, delivery_keys.replace):
         seen.signs_until = seen.published_until = None
         with pytest.raises(RotationUnderWay):
@@ -134,13 +135,13 @@ def test_a_process_follows_within_two_seconds(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     at = [1000.0]
-    monkeypatch.setattr(delivery_keys.time, "monotonic", lambda: at[0])
+    monkeypatch.setattr(signing_keys.time, "monotonic", lambda: at[0])
     keyring = Keyring()
     old = keyring.signer()
     new = delivery_keys.replace(actor="anna")
     with django_assert_num_queries(0):
         assert keyring.signer() is old, "no question to the database for each delivery"
-    at[0] += delivery_keys.REFRESH_SECONDS + 0.1
+    at[0] += signing_keys.REFRESH_SECONDS + 0.1
     with django_assert_num_queries(1):
         assert keyring.signer().key_id == new.key_id
 
