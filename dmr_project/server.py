@@ -117,7 +117,7 @@ def prepare_database(*, is_production: bool) -> None:
     from django.db.utils import OperationalError
 
     from dmr_project.lib.sealing import CannotUnseal
-    from participants import endpoint_terms, registry
+    from participants import endpoint_terms, registry, signed_list
     from relay import delivery_keys
     from staff import roles, second_factor
 
@@ -135,6 +135,8 @@ def prepare_database(*, is_production: bool) -> None:
         roles.sync()
         delivery_keys.ensure()
         delivery_keys.reseal()
+        signed_list.keys.ensure()
+        signed_list.keys.reseal()
         endpoint_terms.reseal()
         second_factor.reseal()
     except CannotUnseal as error:

@@ -7,6 +7,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from dmr_project import health
+from participants.api.listing import RegistryKeys
 
 handler400 = "dmr_project.lib.api.bad_request"
 handler403 = "dmr_project.denials.permission_denied"
@@ -27,4 +28,5 @@ urlpatterns = [
     path("api/v1/", include("observability.api.urls")),
     path("centops/", include("participants.api.centops_urls")),
     path("join/", include("participants.join.urls")),
+    path(".well-known/dmr-registry-keys", RegistryKeys.as_view()),
 ]

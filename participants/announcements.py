@@ -103,7 +103,10 @@ def _as_recipients(rows: QuerySet[Participant]) -> list[Recipient]:
 
 def forget() -> int:
     """Deletes what was sent long ago. Returns how many."""
-    count, _ = Announcement.objects.filter(sent_at__lt=now() - KEPT).delete()
+    newest = (
+        Announcement.objects.filter(kind=Kind.PARTICIPANTS).order_by("-id").values("pk")[:1]
+    )  # news goes on from it
+    count, _ = Announcement.objects.filter(sent_at__lt=now() - KEPT).exclude(pk__in=newest).delete()
     return count
 
 

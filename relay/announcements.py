@@ -54,7 +54,8 @@ def message_id_of(announcement: Announcement) -> uuid.UUID:
 
 def conversation_of(announcement: Announcement) -> str:
     """What is said of one thing arrives in order."""
-    return f"{announcement.kind}/{announcement.about}" if announcement.about else announcement.kind
+    is_of_one = announcement.about and announcement.kind not in _COALESCED
+    return f"{announcement.kind}/{announcement.about}" if is_of_one else announcement.kind
 
 
 def _send_batch() -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task, signals
 
 from dmr_project.lib import queues
+from participants import news
 from relay import announcements, dead_letter_jobs, retention, stored_bytes
 from relay.delivery import bell, sweeper, wake
 from relay.delivery.engine import engine
@@ -28,7 +29,8 @@ def sweep() -> None:
 
 @shared_task(name="relay.announce", queue=queues.MAINTENANCE, time_limit=60)
 def announce() -> None:
-    """Makes messages of what the registry announces."""
+    """Makes messages of what the registry announces, and of what it has to announce of itself."""
+    news.participants_changed()
     announcements.send()
 
 

@@ -155,6 +155,7 @@ NOT_SHOWN = {
     "participants.chainhead": "the audit log's newest entry, for whoever appends",
     "participants.calendarfeed": "whose address opens the calendar of outages",
     "participants.claim": "shown on its application's page",
+    "participants.listkey": "listed and rotated by manage.py list_key",
     "participants.archive": "files that the audit log's beginning was moved to",
     "relay.payloaddue": "what retention deletes next",
     "updates.signature": "shown on its release's page",

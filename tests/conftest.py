@@ -108,8 +108,9 @@ def nothing_remembered() -> Iterator[None]:
     from django.core.cache import cache
 
     from dmr_project.lib import storage
-    from participants import directory, keys
+    from participants import directory, keys, listing, signed_list
     from participants.api import centops
+    from participants.api import listing as listing_api
     from participants.guesses import guesses
     from participants.join.attempts import attempts
     from relay import counting, limits
@@ -119,6 +120,9 @@ def nothing_remembered() -> Iterator[None]:
     def forget() -> None:
         directory.forget()
         centops._listed.clear()
+        listing.forget()
+        signed_list.shelf = signed_list.Shelf()
+        listing_api.answers = listing_api.Answers()
         keys._noted.clear()
         guesses.forget()
         attempts.forget()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from participants.api import keys, my, outages, reach
+from participants.api import keys, listing, my, outages, reach
 
 urlpatterns = [
     path("keys", keys.Keys.as_view()),
@@ -13,6 +13,8 @@ urlpatterns = [
     path("outages/calendar/<str:token>.ics", outages.by_address, name="outages-feed"),
     path("outages/<uuid:outage>", outages.OneOutage.as_view()),
     path("outages/<uuid:outage>/end", outages.EndOutage.as_view()),
+    path("participants/list", listing.SignedParticipantList.as_view()),
+    path("participants/changes", listing.ParticipantChanges.as_view()),
     path("my/announcements", my.Announcements.as_view()),
     path("my/delivery-mode", my.DeliveryMode.as_view()),
     path("my/reach", reach.MyReach.as_view()),

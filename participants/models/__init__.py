@@ -18,6 +18,7 @@ from participants.models.registry import (
     RegistryVersion,
     Room,
 )
+from participants.models.signing import ListKey
 from participants.models.terms import EndpointTerms
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Institution",
     "Invitation",
     "Language",
+    "ListKey",
     "Mail",
     "Membership",
     "Outage",

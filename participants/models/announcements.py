@@ -37,6 +37,12 @@ class Announcement(models.Model):
         verbose_name = _("announcement")
         verbose_name_plural = _("announcements")
         ordering = ("-id",)
+        constraints = (
+            # news.participants_changed: of two that look at once, one announces.
+            models.UniqueConstraint(
+                fields=("about",), condition=Q(kind="participants"), name="participants_are_announced_once"
+            ),
+        )
         indexes = (
             # announcements.next_unsent.
             models.Index(fields=("id",), condition=Q(sent_at=None), name="announcement_unsent"),

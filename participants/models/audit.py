@@ -58,6 +58,8 @@ class Change(models.Model):
             models.Index(fields=("kind", "subject_id"), name="change_of_object"),
             # The audit list, filtered, newest first: by who, by what was done, by whose it is, by an object's name.
             models.Index(fields=("actor", "number"), name="change_by_actor"),
+            # participants.listing: what changed participants since some entry.
+            models.Index(fields=("kind", "number"), name="change_by_kind"),
             models.Index(fields=("action", "number"), name="change_by_action"),
             # And exports by institution.
             models.Index(fields=("institution", "number"), name="change_by_institution"),

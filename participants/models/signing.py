@@ -1,4 +1,4 @@
-"""Keys that sign what DMR says."""
+"""Keys that sign what DMR says, and the one for the published list of participants."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 from participants.querysets import SigningKeyQuerySet
 
@@ -60,3 +61,13 @@ class SigningKey(models.Model):
         if self.signs_until is not None and self.signs_until <= now:
             return self.State.RETIRED
         return self.State.SIGNING if self.signs_from <= now else self.State.NEXT
+
+
+class ListKey(SigningKey):
+    """Signs the published list of participants; participants.signed_list."""
+
+    class Meta:
+        verbose_name = _("list key")
+        verbose_name_plural = _("list keys")
+        ordering = ("-number",)
+        constraints = (ends_in_order("list_key_ends_in_order"),)

@@ -38,7 +38,8 @@ def commands(document: Path) -> list[str]:
 
 # A document whose programs only receive, and the test that runs each.
 PROGRAMS_RUN_ELSEWHERE = {
-    ROOT / "docs" / "attested-delivery.md": ROOT / "tests/relay/test_documented_verification.py"
+    ROOT / "docs" / "attested-delivery.md": ROOT / "tests/relay/test_documented_verification.py",
+    ROOT / "docs" / "participant-list.md": ROOT / "tests/participants/test_signs_the_list.py",
 }
 PROGRAMS = [
     (each.relative_to(ROOT), program)

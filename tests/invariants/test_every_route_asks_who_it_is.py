@@ -29,6 +29,7 @@ OPEN = {
     "api/docs/": "the same, for people",
     ".well-known/jwks.json": "public keys, for whoever verifies what we deliver",
     ".well-known/dmr-delivery-keys": "the same in another form",
+    ".well-known/dmr-registry-keys": "public keys, for whoever verifies the list of participants",
     "admin/login/": "the way in",
     "join/": "anybody may apply to take part",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import threading
 from datetime import timedelta
@@ -26,6 +27,7 @@ from tests.factories import Registered
 from tests.relay.conftest import Edge, metric
 
 Kind = Announcement.Kind
+NUMBERS = map(str, itertools.count())
 Wanted = Participant.Announcements
 
 
@@ -225,13 +227,13 @@ def test_what_is_said_of_one_thing_arrives_in_order() -> None:
 @pytest.mark.django_db
 def test_a_change_of_participants_is_not_said_twice_to_who_has_not_heard_it_yet() -> None:
     (bot,) = participants(1, announcements=Wanted.ALL)
-    say(Kind.PARTICIPANTS, about="")
+    say(Kind.PARTICIPANTS, about=next(NUMBERS))
     announcements.send()
-    say(Kind.PARTICIPANTS, about="")
+    say(Kind.PARTICIPANTS, about=next(NUMBERS))
     announcements.send()
     assert told() == [bot.name]
     claim.claim(9)  # it is on its way now, and may have looked already
-    say(Kind.PARTICIPANTS, about="")
+    say(Kind.PARTICIPANTS, about=next(NUMBERS))
     announcements.send()
     assert told() == [bot.name] * 2
     say(Kind.OUTAGE)
