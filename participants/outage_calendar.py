@@ -29,7 +29,7 @@ class Day:
 
     date: date
     is_of_month: bool
-    outages: list[Outage]
+    outages: list[tuple[Outage, str]]  # each with its hours of that day
 
 
 def month(year: int, number: int) -> list[list[Day]]:
@@ -43,10 +43,18 @@ def month(year: int, number: int) -> list[list[Day]]:
     return [[Day(each, each.month == number, on(each, rows)) for each in week] for week in weeks]
 
 
-def on(day: date, rows: Sequence[Outage]) -> list[Outage]:
-    """Those with a moment in that day."""
+def on(day: date, rows: Sequence[Outage]) -> list[tuple[Outage, str]]:
+    """Those with a moment in that day, and from when to when within it."""
     begin, end = _midnight(day), _midnight(day + timedelta(days=1))
-    return [row for row in rows if row.begins_at < end and (row.until is None or row.until > begin)]
+    found = [row for row in rows if row.begins_at < end and (row.until is None or row.until > begin)]
+    return [(row, hours(row.begins_at, row.until, begin, end)) for row in found]
+
+
+def hours(begins_at: datetime, until: datetime | None, begin: datetime, end: datetime) -> str:
+    """Such as `20:00–22:00`; `20:00–` where it goes on beyond the day, `–22:00` where it comes from before it."""
+    first = f"{timezone.localtime(begins_at):%H:%M}" if begins_at >= begin else ""
+    last = f"{timezone.localtime(until):%H:%M}" if until is not None and until <= end else ""
+    return f"{first}–{last}" if first or last else _("all day")
 
 
 def _midnight(day: date) -> datetime:

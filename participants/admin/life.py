@@ -13,9 +13,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -94,7 +94,9 @@ class LifeSteps(HistoryPages):
     def state(self, row: Participant) -> SafeString:
         said = row.get_status_display()
         if row.status == Status.SUSPENDED and row.suspended_until:
-            said = _("Suspended until %(time)s") % {"time": localize(localtime(row.suspended_until))}
+            said = _("Suspended until %(time)s") % {"time": localize(timezone.localtime(row.suspended_until))}
+        if row.is_held(timezone.now()):
+            said = _("%(status)s, in an outage") % {"status": said}
         return badge(said, COLOURS[row.status])
 
     # -- on the list --

@@ -10,8 +10,9 @@ import pytest
 import time_machine
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import make_aware
 
-from participants import outages
+from participants import outage_calendar, outages
 from participants.models import Change, Outage
 from tests import factories
 
@@ -92,3 +93,31 @@ def test_a_month_of_many_costs_few_queries(admin_client: Client, django_assert_m
     for url in (reverse("admin:participants_outage_calendar"), reverse("admin:participants_outage_changelist")):
         with django_assert_max_num_queries(20):
             assert admin_client.get(url).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("begins", "until", "said"),
+    [
+        ("2026-03-30 20:00", "2026-03-30 22:00", "20:00–22:00"),
+        ("2026-03-29 20:00", "2026-03-30 22:00", "–22:00"),
+        ("2026-03-30 20:00", "2026-03-31 02:00", "20:00–"),
+        ("2026-03-30 20:00", None, "20:00–"),
+        ("2026-03-29 20:00", "2026-03-31 02:00", "all day"),
+        ("2026-03-29 20:00", None, "all day"),
+        ("2026-03-30 00:00", "2026-03-31 00:00", "00:00–00:00"),
+    ],
+)
+def test_the_hours_of_a_day(begins: str, until: str | None, said: str) -> None:
+    def moment(text: str) -> datetime:
+        return make_aware(datetime.strptime(text, "%Y-%m-%d %H:%M"))
+
+    day = moment("2026-03-30 00:00"), moment("2026-03-31 00:00")
+    assert outage_calendar.hours(moment(begins), moment(until) if until else None, *day) == said
+
+
+def test_the_list_of_participants_says_who_is_away(admin_client: Client) -> None:
+    bot = factories.participant()
+    url = reverse("admin:participants_participant_changelist")
+    assert "in an outage" not in admin_client.get(url).content.decode()
+    factories.outage(bot)
+    assert "Active, in an outage" in admin_client.get(url).content.decode()

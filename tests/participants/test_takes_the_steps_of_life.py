@@ -158,7 +158,7 @@ def test_the_page_offers_what_leads_on_and_takes_the_step(admin_client: Client) 
     ahead = timezone.localtime(timezone.now() + HOUR).strftime("%Y-%m-%dT%H:%M")
     answer = admin_client.post(url, {"step": "suspend", "reason": "it floods", "until": ahead}, follow=True)
     said = answer.content.decode()
-    assert f"{bot.name.capitalize()} is suspended." in said
+    assert f"{bot.name} is suspended." in said
     assert "Suspended until" in said
     assert "it floods" in said
     bot.row.refresh_from_db()
