@@ -58,8 +58,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database-only", action="store_true", help="leave out tests that know no database")
 
 
+@pytest.hookimpl(tryfirst=True)  # before what is slow is left out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The second of the two runs need not repeat what would be the same in both."""
+    """What starts a product of its own is slow, but for the invariants.
+
+    And the second of the two runs need not repeat what would be the same in both.
+    """
+    for item in items:
+        is_invariant = "invariants" in item.path.parts
+        if "own_product" in getattr(item, "fixturenames", ()) and not is_invariant:
+            item.add_marker(pytest.mark.slow)
     if not config.getoption("--database-only"):
         return
     kept = [item for item in items if uses_a_database(item)]

@@ -14,6 +14,7 @@ from tests.demo.running import Demo, within
 StartDemo = Callable[..., Demo]
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_middle_leaves_nothing(start_demo: StartDemo, tmp_path: Path) -> None:
     demo = start_demo("--once")
     demo.wait_for("The police bot is stopped", 90)

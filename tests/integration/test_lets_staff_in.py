@@ -6,6 +6,8 @@ import re
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode, urlsplit
 
+import pytest
+
 from tests.integration.product import Answer, Product, call
 from tests.staff import oidc_provider
 from tests.staff.provider import running
@@ -35,6 +37,7 @@ class Browser:
         return self.open(path, {**form, "csrfmiddlewaretoken": token[1]})
 
 
+@pytest.mark.slow
 def test_staff_sign_on(unstarted_product: Product) -> None:
     with running() as idp:
         unstarted_product.environment.update(

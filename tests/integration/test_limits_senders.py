@@ -13,6 +13,7 @@ from tests.integration.sinks import Sink
 
 MakeSink = Callable[..., Sink]
 QUOTA = 200_000
+pytestmark = pytest.mark.slow  # a product of its own
 
 
 @pytest.fixture(scope="module")

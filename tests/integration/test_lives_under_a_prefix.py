@@ -14,6 +14,7 @@ from tests.integration.sinks import Sink
 
 PREFIX = "/government/relay"
 MakeSink = Callable[..., Sink]
+pytestmark = pytest.mark.slow  # a product of its own
 
 
 @pytest.fixture(scope="module")

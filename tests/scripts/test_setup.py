@@ -17,6 +17,7 @@ import pytest
 
 SCRIPTS = Path(__file__).resolve().parent.parent.parent / "script"
 NOBODY = 65534
+pytestmark = pytest.mark.slow  # each makes a .venv
 
 # What stands in for the product: says where and as whom it runs, then waits if asked to.
 PROGRAM = """
