@@ -42,7 +42,9 @@ def refusal(key: ApiKey) -> str:
         return "revoked"
     if key.expires_at is not None and key.expires_at <= timezone.now():
         return "expired"
-    return "its participant was deleted" if key.participant.deleted_at is not None else "valid only since"
+    if key.participant.deleted_at is not None:
+        return "its participant was deleted"
+    return "sent under another's name, or valid only since"
 
 
 def note_use(key_id: int) -> None:

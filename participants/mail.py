@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from dmr_project.lib import sealing
 from dmr_project.lib.log import event
-from participants import metrics
+from participants import history, metrics
 from participants.models import Mail
 
 logger = logging.getLogger(__name__)
@@ -90,11 +90,15 @@ def pause(attempts: int) -> timedelta:
     return timedelta(seconds=min(FIRST_PAUSE * 2 ** min(attempts - 1, 10), LONGEST_PAUSE))
 
 
-def try_again(mail: Mail) -> bool:
+def try_again(mail: Mail, *, actor: str) -> bool:
     """Makes a mail that waits or has failed due now. False where it was sent."""
     now = timezone.now()
     rows = Mail.objects.filter(pk=mail.pk, state__in=(State.WAITING, State.FAILED))
-    return bool(rows.update(state=State.WAITING, attempts=0, due_at=now, ended_at=None))
+    with history.atomic():
+        if not rows.update(state=State.WAITING, attempts=0, due_at=now, ended_at=None):
+            return False
+        history.note("try again", actor, kind="mail", subject=mail.subject, subject_id=str(mail.pk))
+    return True
 
 
 def forget() -> int:

@@ -83,11 +83,9 @@ def enrol(participant: Participant, *, actor: str) -> None:
     with history.atomic():
         _hold(participant.institution)
         _insert(participant)
-        national, _ = Room.objects.get_or_create(
-            name=names.NATIONAL, defaults={"description": "Everybody, from registration on."}
-        )
-        Membership.objects.create(room=national, participant=participant)
-        history.record("register", participant, actor, after=history.facts(participant))
+        Membership.objects.create(room=_national(), participant=participant)
+        after = {**history.facts(participant), "rooms": [names.NATIONAL]}
+        history.record("register", participant, actor, after=after)
 
 
 def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ()) -> Row:
@@ -272,6 +270,7 @@ def remove_participant(participant: Participant, *, actor: str, reason: str = ""
         stored.terms_version = 0
         stored.save(update_fields=["status", "deleted_at", "terms_version"])
         endpoint_terms.forget(stored)
+        before["rooms"] = sorted(stored.rooms.values_list("name", flat=True))
         stored.memberships.all().delete()
         for key in stored.keys.filter(revoked_at=None):
             revoke_key(key, actor=actor)
@@ -358,11 +357,13 @@ def revoke_key(key: ApiKey, *, actor: str, reason: str = "") -> bool:
 def ensure_own_entries() -> None:
     """The room `national` and our own entry `dmr-relay`, whose endpoint follows DMR_PUBLIC_URL."""
     with history.atomic():
-        Room.objects.get_or_create(name=names.NATIONAL, defaults={"description": "Everybody, from registration on."})
+        _national()
         host = directory.relay_host()
         found = Participant.objects.present().filter(name=names.RELAY).first()
         if found is None:
-            institution, _ = Institution.objects.present().get_or_create(name="Core")
+            institution, is_new = Institution.objects.present().get_or_create(name="Core")
+            if is_new:
+                history.record("add", institution, history.SYSTEM, after=history.facts(institution))
             found = Participant(institution=institution, name=names.RELAY, type=Participant.Type.DMR, host=host)
             found.save()
             history.record("register", found, history.SYSTEM, after=history.facts(found))
@@ -371,6 +372,16 @@ def ensure_own_entries() -> None:
             found.host = host
             found.save(update_fields=["host"])
             history.record("change", found, history.SYSTEM, before=before, after=history.facts(found))
+
+
+def _national() -> Room:
+    """The room that everybody is in; made where it is not there yet."""
+    room, is_new = Room.objects.get_or_create(
+        name=names.NATIONAL, defaults={"description": "Everybody, from registration on."}
+    )
+    if is_new:
+        history.record("add", room, history.SYSTEM, after=history.facts(room))
+    return room
 
 
 def _hold(institution: Institution) -> None:

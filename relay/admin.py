@@ -281,7 +281,7 @@ class BreakerAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Close: try the recipient again now", permissions=["close"])
     def close(self, request: HttpRequest, queryset: QuerySet[Breaker]) -> None:
-        count = breaker.close(queryset)
+        count = breaker.close(queryset, actor=actor(request))
         self.message_user(request, f"{count} closed." + _left(queryset.count() - count, "closed already"))
 
 

@@ -193,5 +193,5 @@ class MailAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Try again now", permissions=["resend"])
     def try_again(self, request: HttpRequest, queryset: QuerySet[Mail]) -> None:
-        count = sum(mail.try_again(row) for row in queryset)
+        count = sum(mail.try_again(row, actor=actor(request)) for row in queryset)
         self.message_user(request, f"{count} will be tried again; {len(queryset) - count} were sent already.")

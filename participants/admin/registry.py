@@ -262,11 +262,13 @@ class ParticipantAdmin(LifeSteps, ReachPages, SavesMemberships):
         return super().has_delete_permission(request, obj) and not (obj and obj.is_relay)
 
     def history_of(self, row: Participant) -> ChangeQuerySet:
-        """Besides, what was done with its keys and its memberships."""
+        """Besides, what was done with its keys, its memberships, its endpoint's terms and its breaker."""
         keys = [str(pk) for pk in row.keys.values_list("pk", flat=True)]
         # Within its institution, which keeps this quick.
         beside = Q(institution=row.institution.public_id) & (
-            Q(kind="apikey", subject_id__in=keys) | Q(kind="membership", subject__startswith=f"{row.name} in ")
+            Q(kind="apikey", subject_id__in=keys)
+            | Q(kind="membership", subject__startswith=f"{row.name} in ")
+            | Q(kind__in=("endpointterms", "breaker"), subject_id=str(row.pk))
         )
         return Change.objects.filter(Q(kind="participant", subject_id=str(row.public_id)) | beside)
 

@@ -20,6 +20,7 @@ from rest_framework.response import Response
 
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import InvalidInput
+from participants import failures, keys
 from participants.authentication import ApiKeyAuthentication, IsParticipantOrStaffKey, StaffKey
 from participants.directory import Credential, Entry
 from participants.models import Change, Participant
@@ -40,6 +41,7 @@ class ClientAuthentication(ApiKeyAuthentication):
         name, environ["HTTP_X_API_KEY"] = name_and_secret(written)
         user, credential = super().authenticate(request)
         if name != (user.name if isinstance(user, Entry) else STAFF):
+            failures.count(failures.KEY, keys.digest(environ["HTTP_X_API_KEY"]))
             raise AuthenticationFailed("The key in Authorization does not belong to its secret.")
         return user, credential
 

@@ -17,6 +17,7 @@ from django.db.models import Min, QuerySet
 from django.utils import timezone
 
 from dmr_project.lib.log import event
+from participants import history
 from relay import metrics
 from relay.models import Breaker
 
@@ -69,9 +70,23 @@ def note(succeeded: set[int], failed: Mapping[int, Failures], at: datetime) -> N
             _close(Breaker.objects.filter(recipient_id=recipient_id).exclude(state=Breaker.State.PARKED))
 
 
-def close(breakers: QuerySet[Breaker]) -> int:
+def close(breakers: QuerySet[Breaker], *, actor: str) -> int:
     """By staff: tries the recipients again as if they had never failed. Returns how many."""
-    return _close(breakers)
+    with history.atomic():
+        rows = breakers.exclude(state=Breaker.State.CLOSED).select_related("recipient__institution")
+        found = list(rows.order_by("pk").select_for_update(of=("self",)))
+        for row in found:
+            history.note(
+                "close breaker",
+                actor,
+                kind="breaker",
+                subject=row.recipient.name,
+                subject_id=str(row.pk),
+                institution=row.recipient.institution,
+                before={"state": row.state, "failures": row.failures},
+                after={"state": Breaker.State.CLOSED.value, "failures": 0},
+            )
+        return _close(Breaker.objects.filter(pk__in=[row.pk for row in found]))
 
 
 def _close(breakers: QuerySet[Breaker]) -> int:

@@ -17,6 +17,7 @@ OF_THE_ADMIN = {
     ROOT / "models" / "announcements.py",
     ROOT / "models" / "outages.py",
     ROOT / "models" / "registry.py",
+    ROOT / "models" / "signing.py",
     ROOT / "outage_calendar.py",
     ROOT / "reach.py",
     ROOT / "scopes.py",

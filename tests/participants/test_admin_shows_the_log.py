@@ -141,11 +141,11 @@ def some() -> dict[str, Any]:
     [
         ({"actor": "anna"}, 1),
         ({"action": "register"}, 3),
-        ({"kind": "institution"}, 2),
+        ({"kind": "institution"}, 3),
         ({"object": "tax-bot"}, 2),
         ({"institution": "Police"}, 3),
         ({"since": "2026-05-03"}, 2),
-        ({"until": "2026-05-02"}, 7),
+        ({"until": "2026-05-02"}, 9),
         ({"since": "2026-05-02", "until": "2026-05-02"}, 3),
         ({"actor": "anna", "institution": "Police"}, 0),
         ({"institution": "Nobody's"}, 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import logging
 from datetime import timedelta
@@ -87,6 +88,17 @@ def test_a_refused_key_says_whose_it_was_and_why(client: Client) -> None:
     assert {each["address"] for each in noted("key refused")} == {"192.0.2.1"}
     mine = Change.objects.filter(action="key refused", institution=bot.row.institution.public_id)
     assert mine.count() == 2
+
+
+def test_a_secret_sent_under_anothers_name_is_a_refused_key(client: Client) -> None:
+    """As clients of the second generation write it."""
+    one, other = factories.participant("tax-bot"), factories.participant("police-bot")
+    written = base64.b64encode(f"{other.name}:{one.key}".encode()).decode()
+    assert client.get("/centops/clients", headers={"Authorization": written}).status_code == 401
+    failures.flush()
+    (said,) = noted("key refused")
+    assert said["subject"].endswith("of tax-bot")
+    assert said["after"] == {"why": "sent under another's name, or valid only since", "times": 1}
 
 
 def test_a_deleted_participants_key_says_so(client: Client) -> None:

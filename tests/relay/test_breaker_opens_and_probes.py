@@ -104,7 +104,7 @@ def test_gone_parks_until_staff_close() -> None:
     assert Breaker.objects.get(recipient=recipient.row).state == "parked"
     let_probe()
     assert [each for each in claim.claim(100) if each.recipient_id == recipient.row.pk] == []
-    assert breaker.close(Breaker.objects.filter(recipient=recipient.row)) == 1
+    assert breaker.close(Breaker.objects.filter(recipient=recipient.row), actor="anna") == 1
     assert len([each for each in claim.claim(100) if each.recipient_id == recipient.row.pk]) == 2
 
 
