@@ -13,7 +13,8 @@ from dmr_project.lib.errors import InvalidInput
 DEFAULT_CONTENT_TYPE = "text/plain"
 LONGEST = 255  # characters of a header that we carry
 
-_UUID = re.compile(r"\{?([0-9a-fA-F]{8})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{12})\}?")
+UUID_PATTERN = r"\{?([0-9a-fA-F]{8})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{12})\}?"
+_UUID = re.compile(UUID_PATTERN)
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 

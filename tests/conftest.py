@@ -110,9 +110,8 @@ def the_log_can_be_emptied() -> Iterator[None]:
     operations.execute_sql_flush = flush
 
 
-@pytest.fixture(autouse=True)
-def nothing_remembered() -> Iterator[None]:
-    """What a process remembers of the database does not outlive the test that wrote it."""
+def forget_the_database() -> None:
+    """What a process remembers of it."""
     from django.core.cache import cache
 
     from dmr_project.lib import storage
@@ -125,24 +124,27 @@ def nothing_remembered() -> Iterator[None]:
     from relay.delivery_keys import Keyring
     from relay.inbox import leases
 
-    def forget() -> None:
-        directory.forget()
-        centops._listed.clear()
-        listing.forget()
-        signed_list.shelf = signed_list.Shelf()
-        listing_api.answers = listing_api.Answers()
-        keys._noted.clear()
-        guesses.forget()
-        attempts.forget()
-        limits.forget()
-        counting.forget()
-        storage.forget()
-        leases.keyring = Keyring()
-        cache.clear()
+    directory.forget()
+    centops._listed.clear()
+    listing.forget()
+    signed_list.shelf = signed_list.Shelf()
+    listing_api.answers = listing_api.Answers()
+    keys._noted.clear()
+    guesses.forget()
+    attempts.forget()
+    limits.forget()
+    counting.forget()
+    storage.forget()
+    leases.keyring = Keyring()
+    cache.clear()
 
-    forget()
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    """What a process remembers of the database does not outlive the test that wrote it."""
+    forget_the_database()
     yield
-    forget()
+    forget_the_database()
 
 
 @pytest.fixture(autouse=True)

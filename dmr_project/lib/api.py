@@ -33,12 +33,15 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 RETRY_SECONDS = 5
 
 # The codes of what Django and DRF raise by themselves.
-_CODES = {
+CODES = {
     400: ("bad-request", "The request cannot be understood"),
     401: ("no-credential", "No valid credential"),
     403: ("forbidden", "Not allowed"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "This method is not for this address"),
+    408: ("body-stalled", "The body did not arrive in time"),
+    409: ("conflict", "In conflict with what is there"),
+    411: ("length-required", "A Content-Length is required"),
     413: ("payload-too-large", "The payload is too large"),
     415: ("unsupported-media-type", "This content type is not for this address"),
     429: ("too-many-requests", "Too many requests"),
@@ -51,7 +54,7 @@ def problem(
     status_code: int, detail: str, *, code: str = "", title: str = "", errors: list[dict[str, str]] | None = None
 ) -> dict[str, Any]:
     """The body of a problem."""
-    known = _CODES.get(status_code, ("error", "The request failed"))
+    known = CODES.get(status_code, ("error", "The request failed"))
     body: dict[str, Any] = {
         "type": f"urn:problem-type:dmr:{code or known[0]}",
         "title": title or known[1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
@@ -12,6 +12,8 @@ from django.utils.dateparse import parse_datetime
 from dmr_project.lib.errors import InvalidInput
 
 LONGEST = 255  # characters
+# What lies beyond cannot be put in every time zone.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9000, 12, 31, tzinfo=timezone.utc)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can hold one, no database can
 
@@ -28,23 +30,36 @@ def text(asked: Mapping[str, Any], name: str) -> str:
 
 def time(asked: Mapping[str, Any], name: str) -> datetime | None:
     """None where it is left out. Raises InvalidInput."""
-    value = text(asked, name)
-    if not value:
+    found = _any_time(asked, name)
+    if found is not None and not EARLIEST <= found <= LATEST:
+        raise invalid(name, f"must lie between {EARLIEST:%Y} and {LATEST:%Y}")
+    return found
+
+
+def bound(asked: Mapping[str, Any], name: str) -> datetime | None:
+    """The same of a filter, for which a time beyond all that there is means the first or the last that there is."""
+    found = _any_time(asked, name)
+    return None if found is None else min(max(found, EARLIEST), LATEST)
+
+
+def _any_time(asked: Mapping[str, Any], name: str) -> datetime | None:
+    if asked.get(name) is None:
         return None
+    value = text(asked, name)
     try:
         found = parse_datetime(value)
     except ValueError:  # well written, but no such day
         found = None
-    if found is None or found.tzinfo is None or not 1970 <= found.year <= 9000:
+    if found is None or found.tzinfo is None:
         raise invalid(name, "must be a time in ISO 8601 with its offset, such as 2026-11-24T03:00:00Z")
     return found
 
 
 def number(asked: Mapping[str, Any], name: str, usual: int | None, most: int) -> int | None:
     """From 1 to `most`, written in decimal; `usual` where it is left out. Raises InvalidInput."""
-    value = text(asked, name)
-    if not value:
+    if asked.get(name) is None:
         return usual
+    value = text(asked, name)
     if not (value.isascii() and value.isdigit() and len(value) <= 9 and 1 <= int(value) <= most):
         raise invalid(name, f"must be a whole number from 1 to {most}")
     return int(value)

@@ -11,10 +11,11 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpResponse
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dmr_project.lib import schema
 from dmr_project.lib.api import APIEndpoint, json_object
 from dmr_project.lib.errors import InvalidInput, NotFound
 from participants import directory, history, registry, statuses
@@ -25,6 +26,38 @@ from participants.scopes import Scope
 STAFF = history.STAFF_KEY
 _types = {choice.value.lower(): choice.value for choice in Participant.Type}
 _listed: dict[tuple[int, tuple[str, ...]], bytes] = {}
+
+_PUBLIC_STATUSES = (Participant.Status.ACTIVE.value, Participant.Status.DISABLED.value)
+_KEY = schema.text("a-key-that-nobody-guesses", minLength=12, maxLength=50)
+_NEW_INSTITUTION = schema.shape(
+    optional=("status",),
+    name=schema.text("Pension Board", minLength=4, maxLength=50, pattern="^[!-~][ -~]{2,48}[!-~]$"),
+    status=schema.nullable(schema.choice(Institution.Status.values)),
+)
+_INSTITUTION = schema.shape(
+    id=schema.ID, name=schema.text("Tax Board"), status=schema.choice(Institution.Status.values)
+)
+_NEW_PARTICIPANT = schema.shape(
+    optional=("status", "apiKey"),
+    name={**schema.NAME, "example": "pension-board"},
+    institutionId=schema.ID,
+    host=schema.HOST,
+    type=schema.choice(Participant.Type.values),
+    status=schema.nullable(schema.choice(_PUBLIC_STATUSES)),
+    apiKey=schema.nullable(_KEY),
+)
+_PARTICIPANT_FIELDS = {
+    "id": schema.ID,
+    "name": schema.text("tax-board"),
+    "institutionId": schema.ID,
+    "host": schema.HOST,
+    "type": schema.choice(Participant.Type.values),
+    "status": schema.choice(_PUBLIC_STATUSES),
+}
+_PARTICIPANT = schema.shape(**_PARTICIPANT_FIELDS)
+_REGISTERED = schema.shape(**_PARTICIPANT_FIELDS, apiKey={**_KEY, "description": "Told this once."})
+_STATE = schema.shape(id=schema.ID, status=schema.choice(_PUBLIC_STATUSES))
+_SAID_STATE = {"application/json": {**schema.choice(_PUBLIC_STATUSES), "example": "Disabled"}}
 
 
 def institution_shape(row: Institution) -> dict[str, Any]:
@@ -97,7 +130,11 @@ class AdminEndpoint(APIEndpoint):
 class PublicParticipants(PublicEndpoint):
     @extend_schema(
         operation_id="public_participants_list",
-        responses={(200, "application/json"): {"type": "array", "items": {"type": "object"}}},
+        parameters=[
+            OpenApiParameter("type", str, many=True, enum=Participant.Type.values, description="Only these."),
+            OpenApiParameter("If-None-Match", str, "header", description="The ETag of the list that you have."),
+        ],
+        responses={**schema.json(schema.array(_PARTICIPANT)), 304: None},
     )
     def get(self, request: Request) -> HttpResponse:
         """The active participants, our relay among them; `?type=` (repeatable) narrows. ETag and 304."""
@@ -142,8 +179,9 @@ def listing(version: int, types: tuple[str, ...]) -> bytes:
 
 
 class PublicParticipant(PublicEndpoint):
-    @extend_schema(operation_id="public_participants_retrieve", responses={200: {"type": "object"}})
+    @extend_schema(operation_id="public_participants_retrieve", responses=schema.json(_PARTICIPANT))
     def get(self, request: Request, public_id: UUID) -> Response:
+        """One participant that is present."""
         row = find_participant(public_id)
         if row.status in statuses.UNKNOWN and row.pk != caller(request).id:
             raise NotFound(f"There is no participant {public_id}.")
@@ -151,21 +189,24 @@ class PublicParticipant(PublicEndpoint):
 
 
 class PublicInstitutions(PublicEndpoint):
-    @extend_schema(operation_id="public_institutions_list", responses={200: {"type": "array", "items": {}}})
+    @extend_schema(operation_id="public_institutions_list", responses=schema.json(schema.array(_INSTITUTION)))
     def get(self, request: Request) -> Response:
+        """The active institutions."""
         rows = Institution.objects.present().filter(status=Institution.Status.ACTIVE)
         return Response([institution_shape(row) for row in rows])
 
 
 class PublicInstitution(PublicEndpoint):
-    @extend_schema(operation_id="public_institutions_retrieve", responses={200: {"type": "object"}})
+    @extend_schema(operation_id="public_institutions_retrieve", responses=schema.json(_INSTITUTION))
     def get(self, request: Request, public_id: UUID) -> Response:
+        """One institution that is present."""
         return Response(institution_shape(find_institution(public_id)))
 
 
 class PublicInstitutionParticipants(PublicEndpoint):
-    @extend_schema(responses={200: {"type": "array", "items": {}}})
+    @extend_schema(responses=schema.json(schema.array(_PARTICIPANT)))
     def get(self, request: Request, public_id: UUID) -> Response:
+        """The active participants of one institution."""
         institution = find_institution(public_id)
         rows = Participant.objects.active().filter(institution=institution).select_related("institution")
         return Response([participant_shape(row) for row in rows])
@@ -174,43 +215,50 @@ class PublicInstitutionParticipants(PublicEndpoint):
 class MyState(PublicEndpoint):
     """What a participant says of itself, by PUT or, for clients that have only that, POST."""
 
-    @extend_schema(operation_id="my_state_put", request=str, responses={200: {"type": "object"}})
+    @extend_schema(operation_id="my_state_put", request=_SAID_STATE, responses=schema.json(_STATE))
     def put(self, request: Request) -> Response:
+        """The caller says that it is there (`Active`), or away (`Disabled`): then its messages are held."""
         said: Any = request.data
         if not isinstance(said, str):
             raise InvalidInput('The body must be a JSON string, "Active" or "Disabled".')
         row = registry.set_own_status(caller(request).id, said)
         return Response({"id": str(row.public_id), "status": row.status})
 
-    @extend_schema(operation_id="my_state_post", request=str, responses={200: {"type": "object"}})
+    @extend_schema(operation_id="my_state_post", request=_SAID_STATE, responses=schema.json(_STATE))
     def post(self, request: Request) -> Response:
+        """The same as PUT, for clients that have no PUT."""
         return self.put(request)
 
 
 class AdminInstitutions(AdminEndpoint):
-    @extend_schema(operation_id="admin_institutions_list", responses={200: {"type": "array", "items": {}}})
+    @extend_schema(operation_id="admin_institutions_list", responses=schema.json(schema.array(_INSTITUTION)))
     def get(self, request: Request) -> Response:
+        """All institutions that are present."""
         return Response([institution_shape(row) for row in Institution.objects.present()])
 
-    @extend_schema(request={"application/json": {"type": "object"}}, responses={201: {"type": "object"}})
+    @extend_schema(request={"application/json": _NEW_INSTITUTION}, responses=schema.json(_INSTITUTION, 201))
     def post(self, request: Request) -> Response:
+        """Adds an institution."""
         row = registry.add(read_institution(request, Institution()), actor=STAFF)
         location = public_address("centops-admin-institution", row)
         return Response(institution_shape(row), status=201, headers={"Location": location})
 
 
 class AdminInstitution(AdminEndpoint):
-    @extend_schema(operation_id="admin_institutions_retrieve", responses={200: {"type": "object"}})
+    @extend_schema(operation_id="admin_institutions_retrieve", responses=schema.json(_INSTITUTION))
     def get(self, request: Request, public_id: UUID) -> Response:
+        """One institution."""
         return Response(institution_shape(find_institution(public_id)))
 
-    @extend_schema(request={"application/json": {"type": "object"}}, responses={200: {"type": "object"}})
+    @extend_schema(request={"application/json": _NEW_INSTITUTION}, responses=schema.json(_INSTITUTION))
     def put(self, request: Request, public_id: UUID) -> Response:
+        """Changes an institution."""
         row = registry.update(read_institution(request, find_institution(public_id)), actor=STAFF)
         return Response(institution_shape(row))
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: UUID) -> Response:
+        """Removes an institution that nothing depends on."""
         registry.remove_institution(find_institution(public_id), actor=STAFF)
         return Response(status=204)
 
@@ -224,13 +272,15 @@ def read_institution(request: Request, row: Institution) -> Institution:
 
 
 class AdminParticipants(AdminEndpoint):
-    @extend_schema(operation_id="admin_participants_list", responses={200: {"type": "array", "items": {}}})
+    @extend_schema(operation_id="admin_participants_list", responses=schema.json(schema.array(_PARTICIPANT)))
     def get(self, request: Request) -> Response:
+        """All participants that are present."""
         rows = Participant.objects.present().select_related("institution")
         return Response([participant_shape(row) for row in rows])
 
-    @extend_schema(request={"application/json": {"type": "object"}}, responses={201: {"type": "object"}})
+    @extend_schema(request={"application/json": _NEW_PARTICIPANT}, responses=schema.json(_REGISTERED, 201))
     def post(self, request: Request) -> Response:
+        """Registers a participant: the answer bears its `apiKey`, this once."""
         # Of whoever comes by this contract it is not known that its client takes messages from Dmr.
         row = read_participant(request, Participant(announcements=Participant.Announcements.NONE))
         chosen = text_field(json_object(request), "apiKey", required=False)
@@ -241,11 +291,12 @@ class AdminParticipants(AdminEndpoint):
 
 
 class AdminParticipant(AdminEndpoint):
-    @extend_schema(operation_id="admin_participants_retrieve", responses={200: {"type": "object"}})
+    @extend_schema(operation_id="admin_participants_retrieve", responses=schema.json(_PARTICIPANT))
     def get(self, request: Request, public_id: UUID) -> Response:
+        """One participant."""
         return Response(participant_shape(find_participant(public_id)))
 
-    @extend_schema(request={"application/json": {"type": "object"}}, responses={200: {"type": "object"}})
+    @extend_schema(request={"application/json": _NEW_PARTICIPANT}, responses=schema.json(_PARTICIPANT))
     def put(self, request: Request, public_id: UUID) -> Response:
         """Changes a participant; an `apiKey` in the body becomes one more key of it."""
         row = read_participant(request, find_participant(public_id))
@@ -255,6 +306,7 @@ class AdminParticipant(AdminEndpoint):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: UUID) -> Response:
+        """Removes a participant; its name is free again."""
         registry.remove_participant(find_participant(public_id), actor=STAFF)
         return Response(status=204)
 

@@ -18,6 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dmr_project.lib import schema
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import InvalidInput
 from participants import failures, keys
@@ -28,6 +29,41 @@ from participants.scopes import Scope
 
 STAFF = "staff"
 MOST_PAGE_SIZE = 1000
+MOST_PAGES = 1_000_000
+
+_NAME = schema.text("tax-board")
+_CERTIFICATE = schema.text("", description="Always empty: here keys authenticate.")
+_CLIENTS = schema.shape(
+    response=schema.array(
+        schema.shape(
+            id=schema.ID,
+            name=_NAME,
+            authentication_certificate=_CERTIFICATE,
+            created_at=schema.TIME,
+            updated_at=schema.TIME,
+        )
+    )
+)
+_PAGE = schema.shape(
+    response=schema.shape(
+        items=schema.array(
+            schema.shape(
+                clientId=schema.ID,
+                name=_NAME,
+                authenticationCertificate=_CERTIFICATE,
+                createdAt=schema.TIME,
+                updatedAt=schema.TIME,
+            )
+        ),
+        page=schema.COUNT,
+        pageSize=schema.COUNT,
+        totalPages=schema.COUNT,
+    )
+)
+
+
+def _number(most: int, usual: int) -> schema.Schema:
+    return {"type": "integer", "minimum": 1, "maximum": most, "default": usual}
 
 
 class ClientAuthentication(ApiKeyAuthentication):
@@ -78,7 +114,7 @@ def with_times(rows: Iterable[Participant]) -> list[tuple[Participant, datetime]
 
 
 class Clients(ClientEndpoint):
-    @extend_schema(operation_id="centops_clients", responses={200: {"type": "object"}})
+    @extend_schema(operation_id="centops_clients", responses=schema.json(_CLIENTS))
     def get(self, request: Request) -> Response:
         """All active participants, as the second generation's relay reads them."""
         rows = [
@@ -97,12 +133,15 @@ class Clients(ClientEndpoint):
 class IntegrationClients(ClientEndpoint):
     @extend_schema(
         operation_id="centops_integration_clients",
-        parameters=[OpenApiParameter("page", int), OpenApiParameter("pageSize", int)],
-        responses={200: {"type": "object"}},
+        parameters=[
+            OpenApiParameter("page", _number(MOST_PAGES, 1)),
+            OpenApiParameter("pageSize", _number(MOST_PAGE_SIZE, 10)),
+        ],
+        responses=schema.json(_PAGE),
     )
     def get(self, request: Request) -> Response:
         """The same in pages, as the second generation's registry answers."""
-        page, size = number(request, "page", 1, 1_000_000), number(request, "pageSize", 10, MOST_PAGE_SIZE)
+        page, size = number(request, "page", 1, MOST_PAGES), number(request, "pageSize", 10, MOST_PAGE_SIZE)
         rows = listed()
         items = [
             {

@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib import fields
+from dmr_project.lib import fields, schema
 from dmr_project.lib.api import APIEndpoint, json_object, moment
 from participants import key_rotation, scopes
 from participants.authentication import ApiKeyAuthentication, IsParticipant
@@ -22,47 +22,53 @@ MOST_LISTED = 100
 LONGEST_NOTE, LONGEST_ROTATION, LONGEST_REASON = 100, 64, 255
 FIELDS = ("rotation", "note", "overlapSeconds", "expiresInDays", "scopes")
 
-_TEXT: dict[str, Any] = {"type": "string"}
-_TIME = {"type": "string", "format": "date-time"}
-_MAYBE = {**_TIME, "nullable": True}
-_SCOPES = {"type": "array", "items": {"type": "string", "enum": Scope.values}, "minItems": 1, "uniqueItems": True}
-_KEY = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "integer"},
-        "beginsWith": _TEXT,
-        "note": _TEXT,
-        "scopes": _SCOPES,
-        "createdAt": _TIME,
-        "expiresAt": _MAYBE,
-        "revokedAt": _MAYBE,
-        "lastUsedAt": _MAYBE,
-        "lastUsedFrom": {**_TEXT, "nullable": True},
-        "replaces": {"type": "integer", "nullable": True},
-        "isThisOne": {"type": "boolean"},
-    },
+_MAYBE = schema.nullable(schema.TIME)
+_SCOPES = schema.array(schema.choice(Scope.values), minItems=1)
+_NUMBER: schema.Schema = {"type": "integer", "minimum": 1, "example": 17}
+_FIELDS = {
+    "id": _NUMBER,
+    "beginsWith": schema.text("Zk3p"),
+    "note": schema.text("of the new server"),
+    "scopes": _SCOPES,
+    "createdAt": schema.TIME,
+    "expiresAt": _MAYBE,
+    "revokedAt": _MAYBE,
+    "lastUsedAt": _MAYBE,
+    "lastUsedFrom": schema.nullable(schema.text("198.51.100.7")),
+    "replaces": schema.nullable(_NUMBER),
+    "isThisOne": schema.FLAG,
 }
-_LIST = {(200, "application/json"): {"type": "object", "properties": {"keys": {"type": "array", "items": _KEY}}}}
+_KEY = schema.shape(**_FIELDS)
+_LIST = schema.json(schema.shape(keys=schema.array(_KEY)))
+
+
+def _whole(least: int, most: int) -> schema.Schema:
+    return schema.nullable({"type": "integer", "minimum": least, "maximum": most})
+
+
 _WANTED = {
-    "type": "object",
+    **schema.shape(
+        optional=FIELDS,
+        rotation=schema.nullable(
+            schema.text("spring", maxLength=LONGEST_ROTATION), description="What you call this rotation."
+        ),
+        note=schema.nullable(schema.text("of the new server", maxLength=LONGEST_NOTE)),
+        overlapSeconds=_whole(int(LEAST_OVERLAP.total_seconds()), int(MOST_OVERLAP.total_seconds())),
+        expiresInDays=_whole(1, MOST_DAYS),
+        scopes=schema.nullable(_SCOPES),
+    ),
     "additionalProperties": False,
-    "properties": {
-        "rotation": {**_TEXT, "maxLength": LONGEST_ROTATION, "description": "What you call this rotation."},
-        "note": {**_TEXT, "maxLength": LONGEST_NOTE},
-        "overlapSeconds": {
-            "type": "integer",
-            "minimum": int(LEAST_OVERLAP.total_seconds()),
-            "maximum": int(MOST_OVERLAP.total_seconds()),
-        },
-        "expiresInDays": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
-        "scopes": _SCOPES,
-    },
 }
-_MADE = {
-    (201, "application/json"): {
-        "type": "object",
-        "properties": {**_KEY["properties"], "key": _TEXT, "replaced": _KEY},  # type: ignore[dict-item]
-    }
+_MADE = schema.json(
+    schema.shape(**_FIELDS, key=schema.text("q9XaTzN0b2YgYSBrZXkgdGhhdCBpcyBubyByZWFsIG9"), replaced=_KEY), 201
+)
+_REVOKED = {
+    **schema.shape(
+        optional=("reason",),
+        id={**_NUMBER, "maximum": 2**63 - 1},
+        reason=schema.nullable(schema.text("all have the new one", maxLength=LONGEST_REASON, pattern=schema.NO_NUL)),
+    ),
+    "additionalProperties": False,
 }
 _OLD = {
     "id": 17,
@@ -156,18 +162,8 @@ class Keys(KeyEndpoint):
 class Revoke(KeyEndpoint):
     @extend_schema(
         operation_id="keys_revoke",
-        request={
-            "application/json": {
-                "type": "object",
-                "required": ["id"],
-                "additionalProperties": False,
-                "properties": {
-                    "id": {"type": "integer", "minimum": 1},
-                    "reason": {**_TEXT, "maxLength": LONGEST_REASON},
-                },
-            }
-        },
-        responses={(200, "application/json"): _KEY},
+        request={"application/json": _REVOKED},
+        responses=schema.json(_KEY),
         examples=[
             OpenApiExample("The old one", value={"id": 17, "reason": "all have the new one"}, request_only=True)
         ],

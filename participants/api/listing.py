@@ -13,11 +13,13 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
+from dmr_project.lib import schema
 from dmr_project.lib.api import APIEndpoint
 from participants import listing, signed_list
 from participants.api.clients import number
 from participants.authentication import ApiKeyAuthentication, IsParticipant
 from participants.listing import Page, Position
+from participants.models import Participant
 from participants.scopes import Scope
 from participants.signing_keys import jwk
 
@@ -25,36 +27,32 @@ DEFAULT_LIMIT, MOST_LIMIT = 500, 1000
 MOST_KEPT = 64  # answers of a process
 KEYS_MAX_AGE = 3600  # seconds; less than the time for which a key is published before it signs
 
-_ENTRY: dict[str, Any] = {
-    "type": "object",
-    "properties": {name: {"type": "string"} for name in ("id", "name", "institutionId", "host", "type", "status")},
-}
-_JWS: dict[str, Any] = {
-    "type": "object",
-    "required": ["payload", "protected", "signature"],
-    "properties": {name: {"type": "string"} for name in ("payload", "protected", "signature")},
-}
-_CHANGES: dict[str, Any] = {
-    "type": "object",
-    "required": ["reset", "cursor", "changes", "more"],
-    "properties": {
-        "reset": {"type": "boolean"},
-        "cursor": {"type": "string"},
-        "more": {"type": "boolean"},
-        "changes": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["change", "id", "participant"],
-                "properties": {
-                    "change": {"type": "string", "enum": ["added", "changed", "removed"]},
-                    "id": {"type": "string", "format": "uuid"},
-                    "participant": {**_ENTRY, "nullable": True},
-                },
-            },
-        },
-    },
-}
+_ENTRY = schema.shape(
+    id=schema.ID,
+    name=schema.text("tax-board"),
+    institutionId=schema.ID,
+    host=schema.text(schema.HOST["example"]),
+    type=schema.choice(Participant.Type.values),
+    status=schema.text("Active"),
+)
+_JWS = schema.shape(
+    payload=schema.text("eyJ2ZXJzaW9uIjoxfQ"),
+    protected=schema.text("eyJhbGciOiJFZERTQSJ9"),
+    signature=schema.text("c2lnbmVk"),
+)
+_CHANGES = schema.shape(
+    reset=schema.FLAG,
+    cursor=schema.text("1042-3f9a0c1b"),
+    more=schema.FLAG,
+    changes=schema.array(
+        schema.shape(
+            change=schema.choice(["added", "changed", "removed"]), id=schema.ID, participant=schema.nullable(_ENTRY)
+        )
+    ),
+)
+_TAG = OpenApiParameter("If-None-Match", str, "header", description="The ETag of the answer that you have.")
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": MOST_LIMIT}
+_UNCHANGED: dict[Any, Any] = {304: None}
 _ID = "0f5c2f54-6a1f-4d0c-8c55-0d2f3f6f9f10"
 _EXAMPLE = OpenApiExample(
     "One joined, one left",
@@ -112,10 +110,13 @@ class ParticipantChanges(APIEndpoint):
     @extend_schema(
         operation_id="participants_changes",
         parameters=[
+            _TAG,
             OpenApiParameter("since", str, description="The cursor of the last answer; without it the whole list."),
-            OpenApiParameter("limit", int, description=f"Participants in the answer, {DEFAULT_LIMIT} unless given."),
+            OpenApiParameter(
+                "limit", _LIMIT, description=f"Participants in the answer, {DEFAULT_LIMIT} unless given."
+            ),
         ],
-        responses={(200, "application/json"): _CHANGES},
+        responses={**schema.json(_CHANGES), **_UNCHANGED},
         examples=[_EXAMPLE],
     )
     def get(self, request: Request) -> HttpResponse:
@@ -143,7 +144,11 @@ class SignedParticipantList(APIEndpoint):
     permission_classes = (IsParticipant,)
     scope = Scope.REGISTRY
 
-    @extend_schema(operation_id="participants_list_signed", responses={(200, "application/json"): _JWS})
+    @extend_schema(
+        operation_id="participants_list_signed",
+        parameters=[_TAG],
+        responses={**schema.json(_JWS), **_UNCHANGED},
+    )
     def get(self, request: Request) -> HttpResponse:
         """The whole list of active participants, signed: a flattened JWS. ETag and 304.
 
@@ -163,7 +168,11 @@ class RegistryKeys(APIEndpoint):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    @extend_schema(operation_id="registry_keys_jwks", responses={200: {"type": "object"}})
+    @extend_schema(
+        operation_id="registry_keys_jwks",
+        parameters=[_TAG],
+        responses={**schema.json(schema.shape(keys=schema.array(schema.JWK))), **_UNCHANGED},
+    )
     def get(self, request: Request) -> HttpResponse:
         """A JWK set (RFC 7517), with an ETag; may be kept for an hour."""
         body = json.dumps({"keys": [jwk(row) for row in signed_list.keys.published()]}).encode()

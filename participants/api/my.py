@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dmr_project.lib import schema
 from dmr_project.lib.api import APIEndpoint, json_object
 from participants import registry
 from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
 from participants.models import Participant
 from participants.scopes import Scope
 
-_MODE: dict[str, Any] = {
-    "type": "object",
-    "required": ["mode"],
-    "properties": {"mode": {"type": "string", "enum": Participant.DeliveryMode.values}},
-}
+_MODE = schema.shape(mode=schema.choice(Participant.DeliveryMode.values))
 _EXAMPLE = OpenApiExample("Pull", value={"mode": "pull"})
-_WANTED: dict[str, Any] = {
-    "type": "object",
-    "required": ["announcements"],
-    "properties": {"announcements": {"type": "string", "enum": Participant.Announcements.values}},
-}
+_WANTED = schema.shape(announcements=schema.choice(Participant.Announcements.values))
 _ALL = OpenApiExample("All", value={"announcements": "all"})
 
 
@@ -33,7 +24,7 @@ class DeliveryMode(APIEndpoint):
     permission_classes = (IsParticipant,)
     scope = Scope.REGISTRY
 
-    @extend_schema(operation_id="my_delivery_mode", responses={(200, "application/json"): _MODE}, examples=[_EXAMPLE])
+    @extend_schema(operation_id="my_delivery_mode", responses=schema.json(_MODE), examples=[_EXAMPLE])
     def get(self, request: Request) -> Response:
         """How the caller gets its messages: posted to its endpoint (push), or fetched from its inbox (pull)."""
         return Response({"mode": caller(request).delivery_mode})
@@ -41,7 +32,7 @@ class DeliveryMode(APIEndpoint):
     @extend_schema(
         operation_id="my_delivery_mode_set",
         request={"application/json": _MODE},
-        responses={(200, "application/json"): _MODE},
+        responses=schema.json(_MODE),
         examples=[_EXAMPLE],
     )
     def post(self, request: Request) -> Response:
@@ -56,7 +47,7 @@ class Announcements(APIEndpoint):
     permission_classes = (IsParticipant,)
     scope = Scope.REGISTRY
 
-    @extend_schema(operation_id="my_announcements", responses={(200, "application/json"): _WANTED}, examples=[_ALL])
+    @extend_schema(operation_id="my_announcements", responses=schema.json(_WANTED), examples=[_ALL])
     def get(self, request: Request) -> Response:
         """Of what the caller is told by messages from Dmr: none, important (all but participants changed), all."""
         return Response({"announcements": Participant.objects.get(pk=caller(request).id).announcements})
@@ -64,7 +55,7 @@ class Announcements(APIEndpoint):
     @extend_schema(
         operation_id="my_announcements_set",
         request={"application/json": _WANTED},
-        responses={(200, "application/json"): _WANTED},
+        responses=schema.json(_WANTED),
         examples=[_ALL],
     )
     def post(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib import fields
+from dmr_project.lib import fields, schema
 from dmr_project.lib.api import APIEndpoint, json_object
 from dmr_project.lib.errors import Forbidden, NotFound
 from participants import calendar_feeds, history, outage_calendar, outages
@@ -28,56 +28,51 @@ USUAL = 100
 OWN = ("kind", "beginsAt", "endsAt", "text")
 STAFF = (*OWN, "participants", "institution")
 
-_TEXT = {"type": "string"}
-_TIME = {"type": "string", "format": "date-time"}
-_OPEN_TIME = {**_TIME, "nullable": True}
-_TEXTS = {"type": "object", "properties": {"et": _TEXT, "en": _TEXT}}
+_WORDS = {**schema.TEXT, "maxLength": fields.LONGEST, "pattern": schema.NO_NUL}
+_TEXTS = schema.shape(
+    optional=("et", "en"),
+    et=schema.nullable({**_WORDS, "example": "Uuendame andmebaasi."}),
+    en=schema.nullable({**_WORDS, "example": "The database is upgraded."}),
+)
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": MOST}
+_AFTER = {**schema.TEXT, "pattern": "^[1-9][0-9]{0,8}$"}
+_OPEN_TIME = schema.nullable(schema.TIME)
 _ASKED = {
-    "type": "object",
-    "required": ["kind", "text"],
-    "properties": {
-        "kind": {"type": "string", "enum": list(Outage.Kind.values)},
-        "beginsAt": {**_TIME, "description": "Now unless given."},
-        "endsAt": {**_TIME, "description": "Left out of an unplanned one: until it is ended."},
-        "text": {**_TEXTS, "description": "For people, in one language or both."},
-        "participants": {"type": "array", "items": _TEXT, "description": "By name; with the staff key alone."},
-        "institution": {**_TEXT, "format": "uuid", "description": "All of it; with the staff key alone."},
-    },
+    **schema.shape(
+        optional=("beginsAt", "endsAt", "participants", "institution"),
+        kind=schema.choice(Outage.Kind.values),
+        beginsAt={**_OPEN_TIME, "description": "Now unless given."},
+        endsAt={**_OPEN_TIME, "description": "Left out of an unplanned one: until it is ended."},
+        text={**_TEXTS, "additionalProperties": False, "description": "For people, in one language or both."},
+        participants=schema.nullable(
+            schema.array(schema.text("tax-board")), description="By name; with the staff key alone."
+        ),
+        institution=schema.nullable(schema.ID, description="All of it; with the staff key alone."),
+    ),
+    "additionalProperties": False,
 }
-_OUTAGE = {
-    "type": "object",
-    "properties": {
-        "id": {**_TEXT, "format": "uuid"},
-        "kind": {"type": "string", "enum": list(Outage.Kind.values)},
-        "state": {"type": "string", "enum": list(Outage.State.values)},
-        "beginsAt": _TIME,
-        "endsAt": {**_OPEN_TIME, "description": "null: until it is ended."},
-        "endedAt": _OPEN_TIME,
-        "participants": {
-            "type": "array",
-            "items": _TEXT,
-            "description": "Names; empty where it is an institution's.",
-        },
-        "institution": {
-            "type": "object",
-            "nullable": True,
-            "properties": {"id": {**_TEXT, "format": "uuid"}, "name": _TEXT},
-        },
-        "text": _TEXTS,
-        "announcedBy": _TEXT,
-        "announcedAt": _TIME,
-    },
-}
-_PAGE = {
-    "type": "object",
-    "properties": {"outages": {"type": "array", "items": _OUTAGE}, "next": {**_TEXT, "nullable": True}},
-}
+_OUTAGE = schema.shape(
+    id=schema.ID,
+    kind=schema.choice(Outage.Kind.values),
+    state=schema.choice(Outage.State.values),
+    beginsAt=schema.TIME,
+    endsAt={**_OPEN_TIME, "description": "null: until it is ended."},
+    endedAt=_OPEN_TIME,
+    participants=schema.array(schema.text("tax-board"), description="Names; empty where it is an institution's."),
+    institution=schema.nullable(schema.shape(id=schema.ID, name=schema.text("Tax Board"))),
+    text=_TEXTS,
+    announcedBy=schema.text("participant tax-board"),
+    announcedAt=schema.TIME,
+)
+_ADDRESS = schema.shape(
+    url={**schema.TEXT, "format": "uri", "example": "https://dmr.example/api/v1/outages/calendar/t.ics"}
+)
 _EXAMPLE = OpenApiExample(
     "Planned",
     value={
         "kind": "planned",
-        "beginsAt": "2026-12-01T20:00:00Z",
-        "endsAt": "2026-12-01T22:00:00Z",
+        "beginsAt": "2026-05-06T20:00:00Z",
+        "endsAt": "2026-05-06T22:00:00Z",
         "text": {"et": "Uuendame andmebaasi.", "en": "The database is upgraded."},
     },
     request_only=True,
@@ -113,18 +108,22 @@ class Outages(OutageEndpoint):
         operation_id="outages",
         parameters=[
             OpenApiParameter("since", datetime, description="Those that were over since then too."),
-            OpenApiParameter("participant", str, description="Those that affect this participant, by its name."),
-            OpenApiParameter("limit", int, description=f"At most {MOST}; {USUAL} unless given."),
-            OpenApiParameter("after", str, description="The `next` of the page before."),
+            OpenApiParameter("participant", _WORDS, description="Those that affect this participant, by its name."),
+            OpenApiParameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": MOST},
+                description=f"At most {MOST}; {USUAL} unless given.",
+            ),
+            OpenApiParameter("after", _AFTER, description="The `next` of the page before."),
         ],
-        responses={(200, "application/json"): _PAGE},
+        responses=schema.json(schema.page("outages", _OUTAGE)),
     )
     def get(self, request: Request) -> Response:
         """Outages that are now or next, in the order in which they were announced."""
         asked = request.query_params.dict()
         fields.refuse_unknown(asked, ("since", "participant", "limit", "after"))
         now = timezone.now()
-        since = fields.time(asked, "since")
+        since = fields.bound(asked, "since")
         rows = Outage.objects.not_over(now) if since is None else Outage.objects.ended_after(since)
         if asked.get("participant"):
             rows = rows.affecting(fields.text(asked, "participant"))
@@ -139,7 +138,7 @@ class Outages(OutageEndpoint):
     @extend_schema(
         operation_id="outages_announce",
         request={"application/json": _ASKED},
-        responses={(200, "application/json"): _OUTAGE, (201, "application/json"): _OUTAGE},
+        responses=schema.json(_OUTAGE, 200, 201),
         examples=[_EXAMPLE],
     )
     def post(self, request: Request) -> Response:
@@ -156,13 +155,14 @@ class Outages(OutageEndpoint):
 
 
 class OneOutage(OutageEndpoint):
-    @extend_schema(operation_id="outages_one", responses={(200, "application/json"): _OUTAGE})
+    @extend_schema(operation_id="outages_one", responses=schema.json(_OUTAGE))
     def get(self, request: Request, outage: UUID) -> Response:
+        """One outage, over or not."""
         return Response(shape(self.find(outage), timezone.now()))
 
 
 class EndOutage(OutageEndpoint):
-    @extend_schema(operation_id="outages_end", request=None, responses={(200, "application/json"): _OUTAGE})
+    @extend_schema(operation_id="outages_end", request=None, responses=schema.json(_OUTAGE))
     def post(self, request: Request, outage: UUID) -> Response:
         """It is over, or will not be: a participant says so of what it announced itself."""
         found = self.find(outage)
@@ -173,7 +173,7 @@ class EndOutage(OutageEndpoint):
 
 
 class Calendar(OutageEndpoint):
-    @extend_schema(operation_id="outages_calendar", responses={(200, "text/calendar"): _TEXT})
+    @extend_schema(operation_id="outages_calendar", responses={(200, "text/calendar"): schema.TEXT})
     def get(self, request: Request) -> HttpResponse:
         """The same as iCalendar (RFC 5545): what is now and next, and what was over in the last 90 days."""
         return calendar_response()
@@ -185,7 +185,7 @@ class CalendarAddress(OutageEndpoint):
     @extend_schema(
         operation_id="outages_calendar_address",
         request=None,
-        responses={(200, "application/json"): {"type": "object", "properties": {"url": {**_TEXT, "format": "uri"}}}},
+        responses=schema.json(_ADDRESS),
     )
     def post(self, request: Request) -> Response:
         """An address of the calendar for calendar programs, which can send no key. The one before is void."""

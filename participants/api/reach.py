@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib import fields
+from dmr_project.lib import fields, schema
 from dmr_project.lib.api import APIEndpoint
 from participants import neighbours
 from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
@@ -19,42 +19,22 @@ from participants.scopes import Scope
 
 MOST, USUAL = 500, 100
 
-_TEXT: dict[str, Any] = {"type": "string"}
-_ANSWER = {"type": "string", "enum": Answer.values}
-_YES = {"type": "boolean"}
-_SHAPE = {
-    (200, "application/json"): {
-        "type": "object",
-        "properties": {
-            "participants": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "name": _TEXT,
-                        "type": {"type": "string", "enum": Participant.Type.values},
-                        "youReachIt": _ANSWER,
-                        "itReachesYou": _ANSWER,
-                        "rooms": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "properties": {
-                                    "name": _TEXT,
-                                    "youSpeak": _YES,
-                                    "youListen": _YES,
-                                    "itSpeaks": _YES,
-                                    "itListens": _YES,
-                                },
-                            },
-                        },
-                    },
-                },
-            },
-            "next": {**_TEXT, "nullable": True, "description": "For `after`; null: these were the last."},
-        },
-    }
-}
+_WORDS = {**schema.TEXT, "maxLength": fields.LONGEST, "pattern": schema.NO_NUL}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": MOST}
+_ROOM = schema.shape(
+    name=schema.text("national"),
+    youSpeak=schema.FLAG,
+    youListen=schema.FLAG,
+    itSpeaks=schema.FLAG,
+    itListens=schema.FLAG,
+)
+_OTHER = schema.shape(
+    name=schema.text("police"),
+    type=schema.choice(Participant.Type.values),
+    youReachIt=schema.choice(Answer.values),
+    itReachesYou=schema.choice(Answer.values),
+    rooms=schema.array(_ROOM),
+)
 _EXAMPLE = {
     "participants": [
         {
@@ -79,11 +59,11 @@ class MyReach(APIEndpoint):
     @extend_schema(
         operation_id="my_reach",
         parameters=[
-            OpenApiParameter("participant", str, description="This one alone, also where you share no room."),
-            OpenApiParameter("after", str, description="`next` of the page before."),
-            OpenApiParameter("limit", int, description=f"1 to {MOST}; {USUAL}."),
+            OpenApiParameter("participant", _WORDS, description="This one alone, also where you share no room."),
+            OpenApiParameter("after", _WORDS, description="`next` of the page before."),
+            OpenApiParameter("limit", _LIMIT, description=f"1 to {MOST}; {USUAL}."),
         ],
-        responses=_SHAPE,
+        responses=schema.json(schema.page("participants", _OTHER)),
         examples=[OpenApiExample("One", value=_EXAMPLE, response_only=True)],
     )
     def get(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib import body
+from dmr_project.lib import body, schema
 from dmr_project.lib.api import moment, problem_of
 from dmr_project.lib.errors import DomainError
 from participants.authentication import caller, known
@@ -16,34 +16,35 @@ from relay import accept, batch, limits, records
 from relay.api.messages import RelayEndpoint, observe_accepted
 from relay.batch import Result
 
-_COUNT = {"type": "integer"}
-_TEXT = {"type": "string"}
-_RESULT = {
-    "type": "object",
-    "properties": {
-        "messageId": {**_TEXT, "nullable": True, "description": "As it was written; null where it cannot be read."},
-        "status": {**_COUNT, "description": "202, or what the message alone would have been refused with."},
-        "acceptedAt": _TEXT,
-        "expiresAt": _TEXT,
-        "problem": {"type": "object", "description": "Why it was refused, as in application/problem+json."},
-    },
-}
-_ANSWER = {
-    "type": "object",
-    "properties": {
-        "accepted": {**_COUNT, "description": "Stored now, and durable."},
-        "repeated": {**_COUNT, "description": "Stored before: the first answer again."},
-        "refused": _COUNT,
-        "results": {"type": "array", "items": _RESULT},
-    },
+_RESULT = schema.shape(
+    optional=("acceptedAt", "expiresAt", "problem"),
+    messageId=schema.nullable(
+        schema.text(schema.ID["example"]), description="As it was written; null where it cannot be read."
+    ),
+    status={"type": "integer", "example": 202, "description": "202, or what it would have been refused with alone."},
+    acceptedAt=schema.TIME,
+    expiresAt=schema.TIME,
+    problem={**schema.PROBLEM, "description": "Why it was refused."},
+)
+_ANSWER = schema.shape(
+    accepted={**schema.COUNT, "description": "Stored now, and durable."},
+    repeated={**schema.COUNT, "description": "Stored before: the first answer again."},
+    refused=schema.COUNT,
+    results=schema.array(_RESULT),
+)
+_RECORDS = {
+    "type": "string",
+    "format": "binary",
+    "example": '{"X-Sent-By": "tax-board", "X-Send-To": "police", '
+    '"X-Message-Id": "0b6f5f0e-5c0f-4a55-8a54-0c7f7a3c2a11", "Content-Length": 8}\nSGVsbG8=\n',
 }
 
 
 class Batch(RelayEndpoint):
     @extend_schema(
         operation_id="messages_send_batch",
-        request={"application/octet-stream": bytes},
-        responses={(202, "application/json"): _ANSWER},
+        request={"application/octet-stream": _RECORDS},
+        responses=schema.json(_ANSWER, 202),
     )
     def post(self, request: Request) -> Response:
         """Accepts up to 1,000 messages: 202 once all that are good are stored, with a result for each, in order.

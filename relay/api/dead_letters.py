@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib import fields
+from dmr_project.lib import fields, schema
 from dmr_project.lib.api import json_object, moment
 from dmr_project.lib.errors import NotFound
 from participants import history
@@ -27,38 +27,59 @@ USUAL = 100
 FILTERS = ("recipient", "since", "until")
 Action = DeadLetterJob.Action
 
-_TEXT = {"type": "string"}
-_TIME = {"type": "string", "format": "date-time"}
-_COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+_WORDS = {**schema.TEXT, "maxLength": fields.LONGEST, "pattern": schema.NO_NUL}
+_PLACE = {**schema.TEXT, "pattern": "^([0-9]{1,17}-[0-9]{1,18})?$"}
+_NAMED = schema.nullable({**_WORDS, "example": "police"})
+_TIME = schema.nullable(schema.TIME)
+_COUNTS = {"type": "object", "additionalProperties": schema.COUNT, "example": {"its payload is gone": 2}}
+_NONE = {**schema.TEXT, "enum": [None], "nullable": True}
+_ONE_MESSAGE = schema.shape(optional=FILTERS, messageId=schema.ID, recipient=_NONE, since=_NONE, until=_NONE)
+_TO_ONE = schema.shape(
+    optional=("messageId", "since", "until"),
+    messageId=_NONE,
+    recipient={**_WORDS, "minLength": 1, "example": "police"},
+    since=_TIME,
+    until=_TIME,
+)
+_SINCE = schema.shape(
+    optional=("messageId", "recipient", "until"), messageId=_NONE, recipient=_NAMED, since=schema.TIME, until=_TIME
+)
 _ASKED = {
-    "type": "object",
-    "properties": {"messageId": _TEXT, "recipient": _TEXT, "since": _TIME, "until": _TIME},
     "description": "`messageId` alone, or `recipient` or `since` or both, with or without `until`.",
+    "anyOf": [{**each, "additionalProperties": False} for each in (_ONE_MESSAGE, _TO_ONE, _SINCE)],
 }
-_PAGE = {
-    "type": "object",
-    "properties": {
-        "deadLetters": {"type": "array", "items": {"type": "object"}},
-        "next": {**_TEXT, "nullable": True},
-    },
-}
-_JOB = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "format": "uuid"},
-        "action": {"type": "string", "enum": list(Action.values)},
-        "state": {"type": "string", "enum": list(DeadLetterJob.State.values)},
-        **{name: {**_TEXT, "nullable": True} for name in ("recipient", "since")},
-        "until": _TIME,
-        "requestedBy": _TEXT,
-        "requestedAt": _TIME,
-        "finishedAt": {**_TIME, "nullable": True},
-        "estimate": {"type": "integer", "description": "How many there were, counted up to 100,000."},
-        "done": {"type": "integer"},
-        "left": {**_COUNTS, "description": "How many stayed dead letters, by obstacle."},
-    },
-}
-_ONE = {"type": "object", "properties": {"done": {"type": "integer"}, "left": _COUNTS}}
+_LETTER = schema.shape(
+    messageId=schema.text(schema.ID["example"]),
+    sender=schema.text("tax-board"),
+    recipient=schema.text("police"),
+    state=schema.choice(("dead", "expired")),
+    deadSince=schema.nullable(schema.TIME),
+    reason=schema.text("the recipient answered 404"),
+    lastStatus=schema.nullable({"type": "integer", "example": 404}),
+    attempts=schema.COUNT,
+    acceptedAt=schema.TIME,
+    obstacle=schema.nullable(schema.text("its payload is gone"), description="Why it cannot be requeued."),
+)
+_JOB = schema.shape(
+    id=schema.ID,
+    action=schema.choice(Action.values),
+    state=schema.choice(DeadLetterJob.State.values),
+    recipient=_NAMED,
+    since=_TIME,
+    until=schema.TIME,
+    requestedBy=schema.text("tax-board"),
+    requestedAt=schema.TIME,
+    finishedAt=_TIME,
+    estimate={**schema.COUNT, "description": "How many there were, counted up to 100,000."},
+    done=schema.COUNT,
+    left={**_COUNTS, "description": "How many stayed dead letters, by obstacle."},
+)
+_ONE = schema.shape(done=schema.COUNT, left=_COUNTS)
+_HANDLED = {**schema.json(_ONE), **schema.json(_JOB, 202)}
+
+
+def _number(most: int) -> schema.Schema:
+    return {"type": "integer", "minimum": 1, "maximum": most}
 
 
 class DeadLetterEndpoint(RelayEndpoint):
@@ -80,15 +101,23 @@ class DeadLetters(DeadLetterEndpoint):
     @extend_schema(
         operation_id="dead_letters",
         parameters=[
-            OpenApiParameter("recipient", str, description="Those to this recipient, by its name."),
+            OpenApiParameter(
+                "recipient",
+                {**schema.TEXT, "maxLength": fields.LONGEST},
+                description="Those to this recipient, by its name.",
+            ),
             OpenApiParameter("since", datetime, description="Dead since then, or later."),
             OpenApiParameter("until", datetime, description="Dead since then, or earlier."),
-            OpenApiParameter("reason", str, description="What the reason begins with."),
-            OpenApiParameter("status", int, description="The recipient's last answer."),
-            OpenApiParameter("limit", int, description=f"At most {MOST}; {USUAL} unless given."),
-            OpenApiParameter("after", str, description="The `next` of the page before."),
+            OpenApiParameter("reason", _WORDS, description="What the reason begins with."),
+            OpenApiParameter("status", _number(999), description="The recipient's last answer."),
+            OpenApiParameter("limit", _number(MOST), description=f"At most {MOST}; {USUAL} unless given."),
+            OpenApiParameter(
+                "after",
+                {**schema.TEXT, "pattern": "^([0-9]{1,17}-[0-9]{1,18})?$"},
+                description="The `next` of the page before.",
+            ),
         ],
-        responses={(200, "application/json"): _PAGE},
+        responses=schema.json(schema.page("deadLetters", _LETTER)),
     )
     def get(self, request: Request) -> Response:
         """Dead letters that are neither requeued nor discarded, the newest first.
@@ -98,7 +127,7 @@ class DeadLetters(DeadLetterEndpoint):
         asked = request.query_params.dict()
         fields.refuse_unknown(asked, (*FILTERS, "reason", "status", "limit", "after"))
         after = Place.parse(asked["after"]) if asked.get("after") else None
-        why = Why(asked.get("reason", ""), fields.number(asked, "status", None, 999))
+        why = Why(fields.text(asked, "reason"), fields.number(asked, "status", None, 999))
         limit = fields.number(asked, "limit", USUAL, MOST) or USUAL
         page = dead_letters.page(scope_of(asked, self.sender_id(request)), why, after, limit)
         return Response(page_shape(page))
@@ -137,7 +166,7 @@ class Requeue(HandlingEndpoint):
     @extend_schema(
         operation_id="dead_letters_requeue",
         request={"application/json": _ASKED},
-        responses={(200, "application/json"): _ONE, (202, "application/json"): _JOB},
+        responses=_HANDLED,
     )
     def post(self, request: Request) -> Response:
         """Tries them again: those of a message at once (200), of a recipient or since a time in a job (202)."""
@@ -155,7 +184,7 @@ class Discard(HandlingEndpoint):
     @extend_schema(
         operation_id="dead_letters_discard",
         request={"application/json": _ASKED},
-        responses={(200, "application/json"): _ONE, (202, "application/json"): _JOB},
+        responses=_HANDLED,
     )
     def post(self, request: Request) -> Response:
         """Gives them up: those of a message at once (200), of a recipient or since a time in a job (202)."""
@@ -180,7 +209,7 @@ class JobEndpoint(DeadLetterEndpoint):
 class RequeueJob(JobEndpoint):
     action = Action.REQUEUE
 
-    @extend_schema(operation_id="dead_letters_requeue_progress", responses={(200, "application/json"): _JOB})
+    @extend_schema(operation_id="dead_letters_requeue_progress", responses=schema.json(_JOB))
     def get(self, request: Request, job: UUID) -> Response:
         """How far a requeue of many has come."""
         return self.show(request, job)
@@ -190,14 +219,16 @@ class DiscardJob(JobEndpoint):
     permission_classes: Any = (IsStaffKey,)
     action = Action.DISCARD
 
-    @extend_schema(operation_id="dead_letters_discard_progress", responses={(200, "application/json"): _JOB})
+    @extend_schema(operation_id="dead_letters_discard_progress", responses=schema.json(_JOB))
     def get(self, request: Request, job: UUID) -> Response:
         """How far a discard of many has come."""
         return self.show(request, job)
 
 
 def scope_of(asked: Mapping[str, Any], sender_id: int | None) -> Scope:
-    return Scope(sender_id, fields.text(asked, "recipient"), fields.time(asked, "since"), fields.time(asked, "until"))
+    return Scope(
+        sender_id, fields.text(asked, "recipient"), fields.bound(asked, "since"), fields.bound(asked, "until")
+    )
 
 
 def page_shape(page: Page) -> dict[str, Any]:

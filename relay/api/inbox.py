@@ -13,6 +13,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from dmr_project.lib import schema
 from dmr_project.lib.api import json_object, moment
 from dmr_project.lib.errors import InvalidInput
 from participants.authentication import caller
@@ -34,7 +35,7 @@ COME_AGAIN = (3, 8)  # seconds, spread so that those who were turned away don't 
 # What the message's headers are called in JSON, where it bears them.
 FIELDS = ("messageId", "messageIdRef", "sentBy", "sendTo", "modelType", "contentType", "conversationId", "room")
 
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "lease": "2a-1f0c5b7e9d3a4c21",
     "leaseUntil": "2026-05-04T09:31:07.125Z",
     "attempt": 1,
@@ -56,12 +57,44 @@ _MESSAGE = {
     "attestedKey": "5S9m0m3bqg8kQ1sXw0cQ7r2n4y6u8i0oPaSdFgHjKlZ",
     "payload": "ZXlKTlpYTnpZV2RsSWpvZ0lsUmxjbVVpZlE9PQ==",
 }
-_TEXT: dict[str, Any] = {"type": "string"}
-_LIST = {(200, "application/json"): {"type": "object", "properties": {
-    "messages": {"type": "array", "items": {"type": "object"}}, "nextPollSeconds": {"type": "integer"}}}}  # fmt: skip
-_RESULTS = {(200, "application/json"): {"type": "object", "properties": {"results": {"type": "array", "items": {
-    "type": "object", "properties": {"lease": _TEXT, "result": _TEXT, "status": {"type": "integer"}}}}}}}  # fmt: skip
-_LEASES = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_LEASES}
+_LEASE = schema.text(_MESSAGE["lease"])
+_TEXT_OR_NONE = schema.nullable(schema.text("tax-board"))
+_LEASED = schema.shape(
+    optional=[name for name in _MESSAGE if name.startswith(("webhook", "attested"))],
+    lease=_LEASE,
+    leaseUntil=schema.TIME,
+    attempt=schema.COUNT,
+    acceptedAt=schema.TIME,
+    expiresAt=schema.TIME,
+    **dict.fromkeys(FIELDS, _TEXT_OR_NONE),
+    webhookId=schema.text(_MESSAGE["webhookId"]),
+    webhookTimestamp=schema.text(_MESSAGE["webhookTimestamp"]),
+    webhookSignature=schema.text(_MESSAGE["webhookSignature"]),
+    attestedSender=schema.text("tax-board"),
+    attestedRecipient=schema.text("small-office"),
+    attestedKey=schema.text(_MESSAGE["attestedKey"]),
+    payload=schema.text(_MESSAGE["payload"], description="Base64."),
+)
+_LIST = schema.json(schema.shape(messages=schema.array(_LEASED), nextPollSeconds=schema.COUNT))
+_RESULTS = schema.json(
+    schema.shape(
+        results=schema.array(
+            schema.shape(
+                lease=_LEASE,
+                result=schema.choice(("delivered", "returned", "dead", "expired", "lost", "unknown")),
+                status={"type": "integer", "example": 200},
+            )
+        )
+    )
+)
+_LEASES = schema.array(_LEASE, minItems=1, maxItems=MOST_LEASES)
+
+
+def _query(name: str, least: int, usual: int, description: str) -> OpenApiParameter:
+    # No maximum: what is above the most is the most.
+    return OpenApiParameter(name, {"type": "integer", "minimum": least, "default": usual}, description=description)
+
+
 _STATUSES = {answers.LOST: 409, answers.UNKNOWN: 404}
 
 
@@ -69,9 +102,9 @@ class Inbox(RelayEndpoint):
     @extend_schema(
         operation_id="inbox_fetch",
         parameters=[
-            OpenApiParameter("limit", int, description=f"1 to {MOST_MESSAGES} messages; {DEFAULT_MESSAGES}."),
-            OpenApiParameter("wait", int, description=f"Seconds to wait for a first one, to {MOST_WAIT}; 0."),
-            OpenApiParameter("lease", int, description=f"Seconds, {LEAST_LEASE} to {MOST_LEASE}; {DEFAULT_LEASE}."),
+            _query("limit", 1, DEFAULT_MESSAGES, f"Messages at most, up to {MOST_MESSAGES}."),
+            _query("wait", 0, 0, f"Seconds to wait for a first one, up to {MOST_WAIT}."),
+            _query("lease", LEAST_LEASE, DEFAULT_LEASE, f"Seconds, up to {MOST_LEASE}."),
         ],
         responses=_LIST,
         examples=[
@@ -132,7 +165,7 @@ def field_name(header: str) -> str:
 class Acknowledge(RelayEndpoint):
     @extend_schema(
         operation_id="inbox_ack",
-        request={"application/json": {"type": "object", "required": ["leases"], "properties": {"leases": _LEASES}}},
+        request={"application/json": schema.shape(leases=_LEASES)},
         responses=_RESULTS,
         examples=[
             OpenApiExample("Leases", value={"leases": [_MESSAGE["lease"]]}, request_only=True),
@@ -153,16 +186,15 @@ class HandBack(RelayEndpoint):
     @extend_schema(
         operation_id="inbox_nack",
         request={
-            "application/json": {
-                "type": "object",
-                "required": ["leases"],
-                "properties": {
-                    "leases": _LEASES,
-                    "retryAfter": {"type": "number", "minimum": 0, "maximum": MOST_RETRY_AFTER},
-                    "reason": {"type": "string", "maxLength": LONGEST_REASON},
-                    "final": {"type": "boolean", "default": False},
-                },
-            }
+            "application/json": schema.shape(
+                optional=("retryAfter", "reason", "final"),
+                leases=_LEASES,
+                retryAfter=schema.nullable({"type": "number", "minimum": 0, "maximum": MOST_RETRY_AFTER}),
+                reason=schema.text(
+                    "no such service", maxLength=LONGEST_REASON, description="One line of printable characters."
+                ),
+                final={**schema.FLAG, "default": False},
+            )
         },
         responses=_RESULTS,
         examples=[

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -15,7 +15,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib import body
+from dmr_project.lib import body, schema
 from dmr_project.lib.api import APIEndpoint, moment
 from dmr_project.lib.errors import DomainError, NotFound
 from participants import directory, names
@@ -31,14 +31,32 @@ from participants.scopes import Scope
 from relay import accept, counting, envelope, limits, metrics
 from relay.models import Attempt, Delivery, Message, State
 
-_HEADERS = [
-    OpenApiParameter("X-Sent-By", str, "header", required=True, description="The sender's name."),
-    OpenApiParameter("X-Send-To", str, "header", required=True, description="A participant's name, or Classifier."),
-    OpenApiParameter("X-Message-Id", str, "header", required=True, description="A UUID."),
-    OpenApiParameter("X-Message-Id-Ref", str, "header", description="The id of the message this one answers."),
-    OpenApiParameter("X-Model-Type", str, "header", description="Opaque to us."),
-    OpenApiParameter("TTL", int, "header", description="Seconds to try for; at most what the room allows."),
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+_CARRIED = {**schema.TEXT, "maxLength": envelope.LONGEST, "pattern": "^[ -~]*$"}
+_NEEDED = {**_CARRIED, "minLength": 1}
+_NEW = "7d1d3c52-0f0a-4b6e-9d55-2b1f4a8c9e10"
+_UUID = schema.text(schema.ID["example"], pattern=f"^{envelope.UUID_PATTERN}$")
+
+
+def _header(name: str, like: schema.Schema, said: str, *, required: bool = False, **more: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, {**like, **more}, "header", required=required, description=said)
+
+
+_SENT_BY = _header("X-Sent-By", _NEEDED, "The sender's name.", required=True, example="tax-board")
+_SEND_TO = _header("X-Send-To", _NEEDED, "A participant's name, or Classifier.", required=True, example="police")
+_MODEL_TYPE = "application/vnd.dmr.messagerequest+json;version=1"
+_REST = [
+    _header("X-Message-Id", _UUID, "A UUID; the same message again has the same.", required=True, example=_NEW),
+    _header("X-Message-Id-Ref", _CARRIED, "Of the message that this one answers.", example=schema.ID["example"]),
+    _header("X-Model-Type", _CARRIED, "Opaque to us.", example=_MODEL_TYPE),
+    _header("TTL", {"type": "integer", "minimum": 1, "maximum": 9_999_999_999}, "Seconds; at most the room's."),
 ]
+_CONVERSATION = _header(
+    "X-Conversation-Id", _CARRIED, "Within it deliveries to a recipient keep their order.", example="case-4711"
+)
+_SEGMENT = {**_NEEDED, "pattern": "^[ -.0-~]+$"}
+_PAYLOAD = {"text/plain": {"type": "string", "format": "binary", "example": "eyJNZXNzYWdlIjogIlRlcmUifQ=="}}
 
 
 def observe_accepted(environ: Mapping[str, Any], request: str) -> None:
@@ -69,12 +87,44 @@ class RelayEndpoint(APIEndpoint):
         return super().handle_exception(exc)
 
 
-_ACCEPTED = {
-    (202, "application/json"): {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in ("messageId", "acceptedAt", "expiresAt")},
-    }
-}
+_ACCEPTED = schema.json(
+    schema.shape(messageId=schema.text(schema.ID["example"]), acceptedAt=schema.TIME, expiresAt=schema.TIME), 202
+)
+_DELIVERY = schema.shape(
+    optional=("lastAnswer",),
+    recipient=schema.text("police"),
+    state=schema.choice(State.values),
+    attempts=schema.COUNT,
+    nextAttemptAt=schema.nullable(schema.TIME),
+    deliveredAt=schema.nullable(schema.TIME),
+    lastStatus=schema.nullable({"type": "integer", "example": 202}),
+    lastError=schema.nullable(schema.text("the recipient answered 503")),
+    lastAnswer=schema.nullable(
+        schema.shape(
+            status=schema.nullable({"type": "integer", "example": 202}),
+            body=schema.nullable(schema.text("busy")),
+            seconds={"type": "number", "minimum": 0},
+        ),
+        description="For the sender alone.",
+    ),
+)
+_STATUS = schema.shape(
+    messageId=schema.text(schema.ID["example"]),
+    state=schema.choice(State.values),
+    acceptedAt=schema.TIME,
+    expiresAt=schema.TIME,
+    deliveries=schema.array(_DELIVERY),
+)
+
+
+def _in_address(name: str, example: str) -> OpenApiParameter:
+    return OpenApiParameter(name, {**_SEGMENT, "example": example}, "path")
+
+
+def describe_sending(operation_id: str, *parameters: OpenApiParameter) -> Callable[[Handler], Handler]:
+    return extend_schema(
+        operation_id=operation_id, parameters=[*parameters, *_REST], request=_PAYLOAD, responses=_ACCEPTED
+    )
 
 
 class SendingEndpoint(RelayEndpoint):
@@ -140,35 +190,29 @@ class SendingEndpoint(RelayEndpoint):
 
 
 class Messages(SendingEndpoint):
-    @extend_schema(
-        operation_id="messages_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
-    )
+    @describe_sending("messages_send", _SENT_BY, _SEND_TO, _CONVERSATION)
     def post(self, request: Request) -> Response:
         """Accepts a message: 202 once it is stored. A repeat gets the first answer again."""
         return self.take(request, {})
 
 
 class Unclassified(SendingEndpoint):
-    @extend_schema(
-        operation_id="unclassified_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
-    )
+    @describe_sending("unclassified_send", _SENT_BY, _CONVERSATION)
     def post(self, request: Request) -> Response:
         """The same as `/messages` to `Classifier`."""
         return self.take(request, {"X-Send-To": names.CLASSIFIER})
 
 
 class Classified(SendingEndpoint):
-    @extend_schema(
-        operation_id="classified_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
-    )
+    @describe_sending("classified_send", _SEND_TO, _CONVERSATION)
     def post(self, request: Request) -> Response:
         """A classifier's answer: the same as `/messages` from `Classifier`."""
         return self.take(request, {"X-Sent-By": names.CLASSIFIER})
 
 
 class Conversation(SendingEndpoint):
-    @extend_schema(
-        operation_id="conversations_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED
+    @describe_sending(
+        "conversations_send", _SENT_BY, _in_address("participant", "police"), _in_address("conversation", "case-4711")
     )
     def post(self, request: Request, participant: str, conversation: str) -> Response:
         """A follow-up straight to that participant, within that conversation, in order."""
@@ -179,14 +223,18 @@ class RoomMessages(SendingEndpoint):
     authentication_classes = (ApiKeyAuthentication,)
     accept = staticmethod(accept.accept_for_room)
 
-    @extend_schema(operation_id="rooms_send", parameters=_HEADERS, request={"text/plain": bytes}, responses=_ACCEPTED)
+    @describe_sending("rooms_send", _SENT_BY, _CONVERSATION, _in_address("room", "national"))
     def post(self, request: Request, room: str) -> Response:
         """Accepts a message for every other member of the room, which the path names."""
         return self.take(request, {"X-Send-To": room})
 
 
 class OneMessage(RelayEndpoint):
-    @extend_schema(responses={200: {"type": "object"}})
+    @extend_schema(
+        operation_id="messages_retrieve",
+        parameters=[OpenApiParameter("message_id", _UUID, "path")],
+        responses=schema.json(_STATUS),
+    )
     def get(self, request: Request, message_id: str) -> Response:
         """What became of a message that the caller sent or received."""
         parsed = envelope.parse_uuid(message_id)

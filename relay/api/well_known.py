@@ -10,16 +10,29 @@ from typing import Any
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.cache import get_conditional_response
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
+from dmr_project.lib import schema
 from dmr_project.lib.api import APIEndpoint, moment
 from participants import signing_keys
 from relay import delivery_keys
 from relay.models import DeliveryKey
 
 MAX_AGE = 300  # seconds; less than the shortest time for which a key is published before it signs
+
+_PARAMETERS = [OpenApiParameter("If-None-Match", str, "header", description="The ETag of the keys that you have.")]
+_WEBHOOK_KEY = schema.shape(
+    keyId=schema.KEY_ID,
+    publicKey=schema.text("whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+    state=schema.choice(DeliveryKey.State.values),
+    signsFrom=schema.TIME,
+    publishedUntil=schema.nullable(schema.TIME),
+)
+_NOT_MODIFIED: dict[Any, Any] = {304: None}
+_JWKS = {**schema.json(schema.shape(keys=schema.array(schema.JWK))), **_NOT_MODIFIED}
+_KEYS = {**schema.json(schema.shape(keys=schema.array(_WEBHOOK_KEY))), **_NOT_MODIFIED}
 
 
 def webhook_key(row: DeliveryKey) -> dict[str, Any]:
@@ -52,14 +65,16 @@ class _Published(APIEndpoint):
 class JsonWebKeys(_Published):
     shape = staticmethod(signing_keys.jwk)
 
-    @extend_schema(operation_id="delivery_keys_jwks", responses={200: {"type": "object"}})
+    @extend_schema(operation_id="delivery_keys_jwks", parameters=_PARAMETERS, responses=_JWKS)
     def get(self, request: Request) -> HttpResponse:
+        """The keys that sign what we deliver, as JSON Web Keys (RFC 7517), with an ETag."""
         return self.answer(request)
 
 
 class WebhookKeys(_Published):
     shape = staticmethod(webhook_key)
 
-    @extend_schema(operation_id="delivery_keys_webhooks", responses={200: {"type": "object"}})
+    @extend_schema(operation_id="delivery_keys_webhooks", parameters=_PARAMETERS, responses=_KEYS)
     def get(self, request: Request) -> HttpResponse:
+        """The same as Standard Webhooks writes public keys, with an ETag."""
         return self.answer(request)
