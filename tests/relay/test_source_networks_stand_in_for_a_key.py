@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
+from django.urls import reverse
 
 from participants import names
 from tests import factories
@@ -62,3 +63,13 @@ def test_reading_needs_a_key(client: Client) -> None:
 def test_networks_are_narrow_and_well_written(text: str) -> None:
     with pytest.raises(ValidationError):
         names.validate_networks(text)
+
+
+def test_the_list_of_participants_shows_it_loudly(admin_client: Client) -> None:
+    factories.participant("old-bot", source_networks="10.1.2.0/24")
+    factories.participant("new-bot")
+    url = reverse("admin:participants_participant_changelist")
+    assert "from 10.1.2.0/24" in admin_client.get(url, {"q": "old-bot"}).content.decode()
+    assert "from 10" not in admin_client.get(url, {"q": "new-bot"}).content.decode()
+    found = admin_client.get(url, {"source_networks__isempty": "0"}).context["cl"].result_list
+    assert [row.name for row in found] == ["old-bot"]
