@@ -24,7 +24,7 @@ from observability.models import Alert, AlertChange, StateChange, VitalSigns, Wa
 from observability.states import Health, State
 from participants import outages
 from participants.models import Participant
-from relay.models import StoredBytes
+from relay.models import Breaker, StoredBytes
 from updates.models import Target
 
 logger = logging.getLogger(__name__)
@@ -147,6 +147,8 @@ def _wanted(now: datetime, is_open: Mapping[Key, Alert]) -> dict[Key, Wanted]:
     for stored in StoredBytes.objects.watched().filled(NEARLY_FULL).select_related("participant__institution"):
         known = is_open.get((stored.pk, Kind.QUOTA))
         found[stored.pk, Kind.QUOTA] = _full(stored, known.since if known else now)
+    for breaker in Breaker.objects.parked().select_related("recipient__institution"):
+        found[breaker.pk, Kind.PARKED] = _parked(breaker, now)
     return found
 
 
@@ -225,10 +227,17 @@ def _full(stored: Any, since: datetime) -> Wanted:
     return Wanted(Level.CRITICAL if is_reached else Level.WARNING, since, message)
 
 
+def _parked(breaker: Breaker, now: datetime) -> Wanted:
+    who = f"{breaker.recipient} of {breaker.recipient.institution}"
+    message = f"{who} is gone, says its endpoint (410): nothing is posted to it until staff close its breaker."
+    return Wanted(Level.CRITICAL, breaker.opened_at or now, message)
+
+
 _RECOVERIES = {
     Kind.SILENCE.value: "is heard of again",
     Kind.HEALTH.value: "is ok again, says its agent",
     Kind.QUOTA.value: "has room in its quota again",
+    Kind.PARKED.value: "is posted to again",
 }
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from observability.querysets import AlertQuerySet, InstanceQuerySet, VitalSignsQuerySet
 from observability.states import Health, State, state_at
@@ -132,10 +133,11 @@ class Alert(models.Model):
         SILENCE = "silence", "Not heard of"
         HEALTH = "health", "Unwell, says its agent"
         QUOTA = "quota", "Stores too much"
+        PARKED = "parked", _("Gone, says its endpoint")
 
     class Level(models.TextChoices):
         WARNING = "warning", "Warning"  # late; degraded; quota nearly reached
-        CRITICAL = "critical", "Critical"  # silent; down; quota reached
+        CRITICAL = "critical", "Critical"  # silent; down; quota reached; parked
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     level = models.CharField(max_length=10, choices=Level.choices)

@@ -12,6 +12,7 @@ from participants.models import Participant, Room
 from participants.models.signing import SigningKey, ends_in_order
 from relay.querysets import (
     AttemptQuerySet,
+    BreakerQuerySet,
     DeliveryQuerySet,
     MessageQuerySet,
     StoredBytesQuerySet,
@@ -205,6 +206,8 @@ class Breaker(models.Model):
     opened_at = models.DateTimeField(null=True)
     probe_at = models.DateTimeField(null=True)  # when the next attempt may be made while it is open
     last_error = models.CharField(max_length=255, blank=True)
+
+    objects = BreakerQuerySet.as_manager()
 
     class Meta:
         permissions = (("close_breaker", "Can close breakers"),)

@@ -15,7 +15,7 @@ from participants import names, statuses
 from participants.models import Membership
 
 if TYPE_CHECKING:
-    from relay.models import Attempt, Delivery, Message, StoredBytes  # noqa: F401
+    from relay.models import Attempt, Breaker, Delivery, Message, StoredBytes  # noqa: F401
 
 
 class Obstacle(models.TextChoices):
@@ -85,3 +85,9 @@ class StoredBytesQuerySet(models.QuerySet["StoredBytes"]):
         rows: Any = self.with_quota()
         found: StoredBytesQuerySet = rows.filter(quota__gt=0, size__gte=F("quota") / 100 * percent)
         return found
+
+
+class BreakerQuerySet(models.QuerySet["Breaker"]):
+    def parked(self) -> BreakerQuerySet:
+        """Of participants that are to be reached, those that said 410."""
+        return self.filter(state="parked", recipient__deleted_at=None, recipient__status="Active")
