@@ -183,7 +183,7 @@ def start_postgres(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=dies_with_keeper(signal.SIGQUIT),
+                preexec_fn=dies_with_us(signal.SIGQUIT),
             )
 
     server, port = start(launch, is_ready, folder / "log")
@@ -237,7 +237,7 @@ def start_redis(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=dies_with_keeper(signal.SIGTERM),
+                preexec_fn=dies_with_us(signal.SIGTERM),
             )
 
     server, port = start(launch, is_ready, folder / "log")
@@ -268,15 +268,15 @@ def free_port() -> int:
         return port
 
 
-def dies_with_keeper(number: signal.Signals) -> Callable[[], None]:
-    """What a server does before it starts: on Linux, asks for a signal on the keeper's death."""
+def dies_with_us(number: signal.Signals) -> Callable[[], None]:
+    """What a child does before it starts: on Linux, asks for a signal on the death of the process that starts it."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    keeper = os.getpid()
+    parent = os.getpid()
 
     def ask() -> None:
         if prctl is not None:
             prctl(PR_SET_PDEATHSIG, int(number))
-            if os.getppid() != keeper:
+            if os.getppid() != parent:
                 os._exit(1)
 
     return ask

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.servers import dies_with_us
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOT_OURS = ("DMR_", "DATABASE_URL", "REDIS_URL", "PROMETHEUS_", "DJANGO_", "TEST_", "PYTEST_", "COV_")
 
@@ -33,6 +35,7 @@ class Demo:
             text=True,
             encoding="utf-8",
             start_new_session=True,
+            preexec_fn=dies_with_us(signal.SIGTERM),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration import databases
+from tests.servers import dies_with_us
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAFF_KEY = "staff-key-of-the-product"
@@ -126,6 +127,7 @@ class Product:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=dies_with_us(signal.SIGTERM),
             )
 
     def start(self) -> None:
