@@ -29,6 +29,7 @@ class Load:
         self.target = target
         self.sent: dict[str, float] = {}
         self.answered: dict[str, float] = {}
+        self.recipients: dict[str, str] = {}  # whom each was for
         self.refused = 0
         senders = list(target.keys.items()) or [("sender-0", "")]
         self._turns = zip(itertools.cycle(senders), itertools.cycle(target.recipients), strict=False)
@@ -43,6 +44,7 @@ class Load:
             "X-Message-Id": message_id,
             "Content-Type": "text/plain",
         }
+        self.recipients[message_id] = recipient
         self.sent[message_id] = time.time()
         async with session.post(self.target.url, data=PAYLOAD, headers=headers) as answer:
             await answer.read()

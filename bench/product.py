@@ -12,9 +12,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from bench.load import Target
 
 STAFF_KEY = "staff-key-of-the-bench"
 
@@ -25,8 +27,11 @@ class Product:
 
     url: str
     process: subprocess.Popen[bytes]
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)  # of the senders
     recipients: list[str] = field(default_factory=list)
+    institution: str = ""
+    ids: dict[str, str] = field(default_factory=dict)  # of everybody
+    issued: dict[str, str] = field(default_factory=dict)  # everybody's keys
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(
@@ -36,25 +41,36 @@ class Product:
             headers={"X-Api-Key": STAFF_KEY, "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+            said = answer.read()
+            return json.loads(said) if said else None
 
     def populate(self, sink: str, senders: int, recipients: int) -> None:
-        institution = self.ask("POST", "/centops/admin/institutions", {"name": "Bench", "status": "Active"})["id"]
-        for kind, count in (("sender", senders), ("recipient", recipients)):
-            for number in range(count):
-                name = f"{kind}-{number}"
-                body = {
-                    "name": name,
-                    "institutionId": institution,
-                    "host": f"{sink}/{name}",
-                    "type": "Chatbot",
-                    "status": "Active",
-                }
-                key = self.ask("POST", "/centops/admin/participants", body)["apiKey"]
-                if kind == "sender":
-                    self.keys[name] = key
-                else:
-                    self.recipients.append(name)
+        for name in self.register("sender", senders, lambda name: f"{sink}/{name}"):
+            self.keys[name] = self.issued[name]
+        self.recipients += self.register("recipient", recipients, lambda name: f"{sink}/{name}")
+
+    def register(self, kind: str, count: int, host: Callable[[str], str]) -> list[str]:
+        """Makes participants; returns their names."""
+        if not self.institution:
+            said = self.ask("POST", "/centops/admin/institutions", {"name": "Bench", "status": "Active"})
+            self.institution = said["id"]
+        names = [f"{kind}-{number}" for number in range(count)]
+        for name in names:
+            body = {
+                "name": name,
+                "institutionId": self.institution,
+                "host": host(name),
+                "type": "Chatbot",
+                "status": "Active",
+            }
+            made = self.ask("POST", "/centops/admin/participants", body)
+            self.ids[name], self.issued[name] = made["id"], made["apiKey"]
+        return names
+
+
+def targets(product: Product, sink: str) -> tuple[Target, Target]:
+    through = Target(f"{product.url}/messages", product.keys, product.recipients)
+    return through, Target(f"{sink}/straight", {}, product.recipients)
 
 
 @contextlib.contextmanager
