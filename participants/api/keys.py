@@ -24,7 +24,7 @@ FIELDS = ("rotation", "note", "overlapSeconds", "expiresInDays", "scopes")
 
 _MAYBE = schema.nullable(schema.TIME)
 _SCOPES = schema.array(schema.choice(Scope.values), minItems=1)
-_NUMBER: schema.Schema = {"type": "integer", "minimum": 1, "example": 17}
+_NUMBER: schema.Schema = {"type": "integer", "minimum": 1, "example": 4711}
 _FIELDS = {
     "id": _NUMBER,
     "beginsWith": schema.text("Zk3p"),
@@ -71,7 +71,7 @@ _REVOKED = {
     "additionalProperties": False,
 }
 _OLD = {
-    "id": 17,
+    "id": 4711,
     "beginsWith": "Zk3p",
     "note": "",
     "scopes": Scope.values,
@@ -85,13 +85,13 @@ _OLD = {
 }
 _NEW = {
     **_OLD,
-    "id": 42,
+    "id": 4712,
     "beginsWith": "q9Xa",
     "createdAt": "2026-11-04T08:00:00.000Z",
     "expiresAt": None,
     "lastUsedAt": None,
     "lastUsedFrom": None,
-    "replaces": 17,
+    "replaces": 4711,
     "isThisOne": False,
 }
 
@@ -165,7 +165,7 @@ class Revoke(KeyEndpoint):
         request={"application/json": _REVOKED},
         responses=schema.json(_KEY),
         examples=[
-            OpenApiExample("The old one", value={"id": 17, "reason": "all have the new one"}, request_only=True)
+            OpenApiExample("The old one", value={"id": 4711, "reason": "all have the new one"}, request_only=True)
         ],
     )
     def post(self, request: Request) -> Response:

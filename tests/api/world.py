@@ -11,7 +11,7 @@ from schemathesis import Case
 
 from dmr_project.lib import schema
 from participants import outages
-from participants.models import Outage
+from participants.models import ApiKey, Outage
 from relay.models import DeadLetterJob, State
 from tests import factories
 from tests.conftest import STAFF_KEY as STAFF_KEY
@@ -21,6 +21,7 @@ NOW = datetime(2026, 5, 4, 9, 0, tzinfo=timezone.utc)  # a little before the exa
 ID = UUID(schema.ID["example"])
 OTHER_ID = UUID("b0a7c9a4-52a6-4f57-8c2c-0d3c4f0b6e11")
 NONCE = "vF3t0c2p9"
+OLD_KEY = 4711
 # What addresses name, where no example of the document says it: by parameter, or by address and parameter.
 KNOWN = {"job": str(ID)}
 KNOWN_AT = {("/api/v1/dead-letters/discards/{job}", "job"): str(OTHER_ID)}
@@ -54,6 +55,7 @@ class World:
         dead.deliveries.update(state=State.DEAD, ended_at=now(), last_error="the recipient answered 404")
         for action, public_id in ((DeadLetterJob.Action.REQUEUE, ID), (DeadLetterJob.Action.DISCARD, OTHER_ID)):
             self._job(action, public_id)
+        ApiKey.objects.create(pk=OLD_KEY, participant=self.caller.row, digest="0" * 64, hint="Zk3p")
         self._offer()
         self._outage()
 

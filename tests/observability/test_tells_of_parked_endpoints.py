@@ -29,7 +29,7 @@ def test_an_alert_opens_when_it_is_parked_and_closes_with_the_breaker() -> None:
     assert "tax-board" in alert.message
     assert alert.since == Breaker.objects.get().opened_at
     assert alerts.evaluate() == 0
-    breaker.close(Breaker.objects.all())
+    breaker.close(Breaker.objects.all(), actor="tests")
     assert alerts.evaluate() == 1
     alert.refresh_from_db()
     assert (alert.is_open, alert.reason) == (False, "recovered")
