@@ -111,6 +111,12 @@ GRANTS = (
         "participants.change_membership",
         "participants.delete_membership",
     ),
+    _grant(
+        "Export participants, with their contacts, and import them",
+        (REGISTRAR,),
+        "participants.export_participant",
+        "participants.import_participant",
+    ),
     _grant("Set the terms on which an endpoint is called", (REGISTRAR,), "participants.change_endpointterms"),
     _grant("Issue API keys", (REGISTRAR,), "participants.add_apikey"),
     _grant(

@@ -23,6 +23,7 @@ from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants import dependence, history, names, registry, rooms
+from participants.admin.exchange import ExchangePages
 from participants.admin.life import LifeSteps, StepForm
 from participants.admin.look import COLOURS, ActionForm, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.reach import ReachPages
@@ -225,7 +226,7 @@ class ApiKeyInline(TabularInline):
 
 
 @admin.register(Participant)
-class ParticipantAdmin(LifeSteps, ReachPages, SavesMemberships):
+class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
     form = ParticipantForm
     list_display = ("name", "state", "type", "institution", "host", "delivery_mode", "without_key", "created_at")
     list_filter = (
@@ -242,7 +243,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, SavesMemberships):
     fields = PARTICIPANT_FIELDS
     inlines = (ApiKeyInline, MembershipInline)
     action_form = StepForm
-    actions = ("suspend", "lift", "activate", "revoke", "reinstate", "take_for_ruuter")
+    actions = ("suspend", "lift", "activate", "revoke", "reinstate", "take_for_ruuter", "export_csv", "export_json")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Participant]:
         return Participant.objects.present()

@@ -174,6 +174,8 @@ class Participant(models.Model):
         permissions = (
             ("suspend_participant", "Can suspend and activate participants"),
             ("revoke_participant", "Can revoke and reinstate participants"),
+            ("export_participant", "Can export participants, with their contacts"),
+            ("import_participant", "Can import participants"),
         )
         constraints = (
             models.UniqueConstraint(

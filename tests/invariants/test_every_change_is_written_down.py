@@ -36,6 +36,7 @@ from participants import (
     rooms,
     signed_list,
 )
+from participants.exchange import writing
 from participants.models import (
     ActorKind,
     Application,
@@ -370,6 +371,11 @@ def offer(world: World) -> object:
 def claim(world: World) -> object:
     row = claims.offer(factories.participant(technical_email="a@amet.test").row, actor="tests")
     return lambda: claims.claim(row)
+
+
+@act("participants.exchange.writing.export")
+def export(world: World) -> object:
+    return lambda: writing.export(Participant.objects.all(), "csv", actor="anna")
 
 
 # -- signing keys, the log itself --
