@@ -11,7 +11,15 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from participants.models import Announcement, ApiKey, Change, Institution, Outage, Participant  # noqa: F401
+    from participants.models import (  # noqa: F401
+        Announcement,
+        ApiKey,
+        Change,
+        Institution,
+        Outage,
+        Participant,
+        PublicKey,
+    )
     from participants.models.signing import SigningKey  # noqa: F401
 
 
@@ -75,6 +83,11 @@ class AnnouncementQuerySet(models.QuerySet["Announcement"]):
     def unsent(self) -> AnnouncementQuerySet:
         """The oldest first."""
         return self.filter(sent_at=None).order_by("id")
+
+
+class PublicKeyQuerySet(models.QuerySet["PublicKey"]):
+    def valid(self, now: datetime) -> PublicKeyQuerySet:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
 
 class SigningKeyQuerySet(models.QuerySet["SigningKey"]):

@@ -39,6 +39,7 @@ GROUPS = (
             "participants.participant": Page("smart_toy"),
             "participants.room": Page("forum"),
             "participants.apikey": Page("key"),
+            "participants.publickey": Page("vpn_key"),
             "participants.endpointterms": Page("lan"),
             "participants.outage": Page("event_busy"),
             "participants.announcement": Page("campaign"),

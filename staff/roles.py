@@ -49,12 +49,13 @@ def _grant(what: str, roles: Iterable[str], *permissions: str) -> Grant:
 
 GRANTS = (
     _grant(
-        "See institutions, participants, rooms and their members, endpoint terms (never a key) and announcements",
+        "See institutions, participants, rooms and their members, public keys, endpoint terms and announcements",
         EVERYBODY,
         "participants.view_announcement",
         "participants.view_endpointterms",
         "participants.view_institution",
         "participants.view_participant",
+        "participants.view_publickey",
         "participants.view_room",
         "participants.view_membership",
     ),
@@ -133,7 +134,12 @@ GRANTS = (
     _grant("Revoke and reinstate participants", (REGISTRAR,), "participants.revoke_participant"),
     _grant("Announce outages", (OPERATOR, REGISTRAR), "participants.add_outage"),
     _grant("End and cancel outages", (OPERATOR, REGISTRAR), "participants.end_outage"),
-    _grant("Revoke API keys", (OPERATOR, REGISTRAR), "participants.revoke_apikey"),
+    _grant(
+        "Revoke API keys and public keys",
+        (OPERATOR, REGISTRAR),
+        "participants.revoke_apikey",
+        "participants.revoke_publickey",
+    ),
     _grant("Requeue dead letters", (OPERATOR,), "relay.requeue_delivery"),
     _grant("Discard deliveries", (OPERATOR,), "relay.discard_delivery"),
     _grant("Requeue and discard many dead letters at once", (OPERATOR,), "relay.add_deadletterjob"),

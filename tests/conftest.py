@@ -116,7 +116,7 @@ def forget_the_database() -> None:
 
     from dmr_project.lib import storage
     from participants import directory, keys, listing, signed_list
-    from participants.api import centops
+    from participants.api import centops, public_keys
     from participants.api import listing as listing_api
     from participants.guesses import guesses
     from participants.join.attempts import attempts
@@ -129,6 +129,7 @@ def forget_the_database() -> None:
     listing.forget()
     signed_list.shelf = signed_list.Shelf()
     listing_api.answers = listing_api.Answers()
+    public_keys.sets.forget()
     keys._noted.clear()
     guesses.forget()
     attempts.forget()

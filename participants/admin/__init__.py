@@ -1,6 +1,6 @@
 """The registry, who joins it, and the audit log in Django admin."""
 
-from participants.admin import announcements, audit, joining, outages, registry, terms
+from participants.admin import announcements, audit, joining, outages, public_keys, registry, terms
 from participants.admin.look import CappedPaginator, ModelAdmin, ReadOnlyAdmin, TabularInline, actor, badge
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "badge",
     "joining",
     "outages",
+    "public_keys",
     "registry",
     "terms",
 ]

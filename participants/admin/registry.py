@@ -26,6 +26,7 @@ from participants import dependence, history, names, registry, rooms
 from participants.admin.exchange import ExchangePages
 from participants.admin.life import LifeSteps, StepForm
 from participants.admin.look import COLOURS, ActionForm, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.public_keys import PublicKeyInline
 from participants.admin.reach import ReachPages
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from participants.querysets import ChangeQuerySet
@@ -241,7 +242,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
     autocomplete_fields = ("institution",)
     readonly_fields = ("public_id", "created_at", "state", "status_reason")
     fields = PARTICIPANT_FIELDS
-    inlines = (ApiKeyInline, MembershipInline)
+    inlines = (ApiKeyInline, PublicKeyInline, MembershipInline)
     action_form = StepForm
     actions = ("suspend", "lift", "activate", "revoke", "reinstate", "take_for_ruuter", "export_csv", "export_json")
 
@@ -265,9 +266,11 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
     def history_of(self, row: Participant) -> ChangeQuerySet:
         """Besides, what was done with its keys, its memberships, its endpoint's terms and its breaker."""
         keys = [str(pk) for pk in row.keys.values_list("pk", flat=True)]
+        public_keys = [str(each) for each in row.public_keys.values_list("public_id", flat=True)]
         # Within its institution, which keeps this quick.
         beside = Q(institution=row.institution.public_id) & (
             Q(kind="apikey", subject_id__in=keys)
+            | Q(kind="publickey", subject_id__in=public_keys)
             | Q(kind="membership", subject__startswith=f"{row.name} in ")
             | Q(kind__in=("endpointterms", "breaker"), subject_id=str(row.pk))
         )

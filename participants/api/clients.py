@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db.models import Max, QuerySet
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -21,10 +22,10 @@ from rest_framework.response import Response
 from dmr_project.lib import schema
 from dmr_project.lib.api import APIEndpoint
 from dmr_project.lib.errors import InvalidInput
-from participants import failures, keys
+from participants import failures, jwk, keys
 from participants.authentication import ApiKeyAuthentication, IsParticipantOrStaffKey, StaffKey
 from participants.directory import Credential, Entry
-from participants.models import Change, Participant
+from participants.models import Change, Participant, PublicKey
 from participants.scopes import Scope
 
 STAFF = "staff"
@@ -113,15 +114,25 @@ def with_times(rows: Iterable[Participant]) -> list[tuple[Participant, datetime]
     return [(row, latest.get(str(row.public_id), row.created_at)) for row in found]
 
 
+def certificates(rows: Iterable[Participant]) -> dict[int, str]:
+    """Of each that has one, the key that this generation knows: RSA, for signatures and for encryption alike, in PEM.
+
+    The newest valid one that was published without a use.
+    """
+    found = PublicKey.objects.valid(timezone.now()).filter(kind="RSA", use="", participant__in=rows).order_by("id")
+    return {each.participant_id: jwk.pem(each.members) for each in found}
+
+
 class Clients(ClientEndpoint):
     @extend_schema(operation_id="centops_clients", responses=schema.json(_CLIENTS))
     def get(self, request: Request) -> Response:
         """All active participants, as the second generation's relay reads them."""
+        known = certificates(listed())
         rows = [
             {
                 "id": str(row.public_id),
                 "name": row.name,
-                "authentication_certificate": "",
+                "authentication_certificate": known.get(row.pk, ""),
                 "created_at": row.created_at,
                 "updated_at": updated_at,
             }
@@ -143,15 +154,17 @@ class IntegrationClients(ClientEndpoint):
         """The same in pages, as the second generation's registry answers."""
         page, size = number(request, "page", 1, MOST_PAGES), number(request, "pageSize", 10, MOST_PAGE_SIZE)
         rows = listed()
+        shown = list(rows[(page - 1) * size : page * size])
+        known = certificates(shown)
         items = [
             {
                 "clientId": str(row.public_id),
                 "name": row.name,
-                "authenticationCertificate": "",
+                "authenticationCertificate": known.get(row.pk, ""),
                 "createdAt": row.created_at,
                 "updatedAt": updated_at,
             }
-            for row, updated_at in with_times(rows[(page - 1) * size : page * size])
+            for row, updated_at in with_times(shown)
         ]
         pages = -(-rows.count() // size)
         return Response({"response": {"items": items, "page": page, "pageSize": size, "totalPages": pages}})

@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from participants.api import keys, listing, my, outages, reach
+from participants.api import keys, listing, my, outages, public_keys, reach
 
 urlpatterns = [
     path("keys", keys.Keys.as_view()),
     path("keys/revoke", keys.Revoke.as_view()),
+    path("public-keys", public_keys.PublicKeys.as_view()),
+    path("public-keys/revoke", public_keys.Revoke.as_view()),
     path("outages", outages.Outages.as_view()),
     path("outages.ics", outages.Calendar.as_view()),
     path("outages/calendar", outages.CalendarAddress.as_view()),

@@ -5,6 +5,7 @@ from participants.models.audit import ActorKind, Archive, ChainHead, Change
 from participants.models.joining import COMPONENTS, Application, Claim, Invitation, Language
 from participants.models.mail import Mail
 from participants.models.outages import CalendarFeed, Outage
+from participants.models.public_keys import PublicKey
 from participants.models.registry import (
     DAY,
     DEFAULT_PAYLOAD_LIMIT,
@@ -46,6 +47,7 @@ __all__ = [
     "Membership",
     "Outage",
     "Participant",
+    "PublicKey",
     "RegistryVersion",
     "Room",
 ]

@@ -12,6 +12,7 @@ from drf_spectacular.generators import SchemaGenerator
 UNPAGED = {
     "GET /api/v1/inbox",
     "GET /api/v1/keys",
+    "GET /api/v1/public-keys",
     "GET /api/v1/observability/targets",
     "GET /api/v1/participants/changes",  # goes on by its cursor, for ever
 }

@@ -10,11 +10,12 @@ from uuid import UUID
 from schemathesis import Case
 
 from dmr_project.lib import schema
-from participants import outages
+from participants import outages, public_keys
 from participants.models import ApiKey, Outage
 from relay.models import DeadLetterJob, State
 from tests import factories
 from tests.conftest import STAFF_KEY as STAFF_KEY
+from tests.participants.test_reads_public_keys import okp_key
 from tests.updates.staff import Staff, check_in
 
 NOW = datetime(2026, 5, 4, 9, 0, tzinfo=timezone.utc)  # a little before the examples
@@ -56,6 +57,7 @@ class World:
         for action, public_id in ((DeadLetterJob.Action.REQUEUE, ID), (DeadLetterJob.Action.DISCARD, OTHER_ID)):
             self._job(action, public_id)
         ApiKey.objects.create(pk=OLD_KEY, participant=self.caller.row, digest="0" * 64, hint="Zk3p")
+        public_keys.publish(self.caller.row.pk, okp_key() | {"kid": "2026-05"})
         self._offer()
         self._outage()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -107,6 +108,10 @@ def for_the_network(text: str, product: Product) -> tuple[str, dict[str, Any]]:
         text = text.replace(written, real)
     if "/api/v1/inbox" in text:
         text = text.replace("2a-1f0c5b7e9d3a4c21", lease_of(sender, product))
+    if "/api/v1/public-keys/revoke" in text:
+        x25519 = {"kty": "OKP", "crv": "X25519", "kid": "2026-11", "x": "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"}
+        said = json.dumps({"jwk": x25519}).encode()
+        assert product.call("/api/v1/public-keys", "POST", said, X_Api_Key=sender.key).status == 201
     if "/api/v1/keys/revoke" in text:
         (key,) = product.call("/api/v1/keys", X_Api_Key=sender.key).json()["keys"]
         text = text.replace('"id": 17', f'"id": {key["id"]}')

@@ -32,6 +32,7 @@ from participants import (
     life,
     mail,
     outages,
+    public_keys,
     registry,
     rooms,
     signed_list,
@@ -52,6 +53,7 @@ from relay.models import Breaker, State
 from staff import accounts
 from tests import factories
 from tests.joining.conftest import FORM
+from tests.participants.test_reads_public_keys import okp_key
 from tests.staff.people import person
 from tests.updates.staff import Staff, public_text
 from updates import releases, rollouts, staff_keys
@@ -321,6 +323,25 @@ def revoke_own_key(world: World) -> object:
     credential = directory.current().credential(bot.key)
     assert credential is not None
     return lambda: key_rotation.revoke_own(credential, bot.row.keys.get().pk, reason=WHY)
+
+
+@act("participants.public_keys.publish", **BY_ITSELF)
+def publish_key(world: World) -> object:
+    bot = factories.participant("the-bot")
+    return lambda: public_keys.publish(bot.row.pk, okp_key())
+
+
+@act("participants.public_keys.revoke", why=True)
+def revoke_public_key(world: World) -> object:
+    row, _ = public_keys.publish(world.bot.pk, okp_key())
+    return lambda: public_keys.revoke(row, actor="anna", reason=WHY)
+
+
+@act("participants.public_keys.revoke_own", why=True, **BY_ITSELF)
+def revoke_own_public_key(world: World) -> object:
+    bot = factories.participant("the-bot").row
+    row, _ = public_keys.publish(bot.pk, okp_key())
+    return lambda: public_keys.revoke_own(bot, row.kid, reason=WHY)
 
 
 act("participants.invitations.invite")(lambda world: lambda: invitations.invite("a@amet.test", world.anna))

@@ -16,6 +16,7 @@ OF_THE_ADMIN = {
     ROOT / "life.py",
     ROOT / "models" / "announcements.py",
     ROOT / "models" / "outages.py",
+    ROOT / "models" / "public_keys.py",
     ROOT / "models" / "registry.py",
     ROOT / "models" / "signing.py",
     ROOT / "outage_calendar.py",
