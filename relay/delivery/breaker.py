@@ -36,10 +36,11 @@ class Failures:
     count: int
     error: str
     is_gone: bool  # it said 410
+    of_probe: bool = False  # one of them was the probe of an open breaker
 
 
 def pause_after(failures: int) -> timedelta:
-    """Until the next probe, after so many failures in a row (at least FAILURES_TO_OPEN)."""
+    """Until the next probe, after FAILURES_TO_OPEN failures in a row, and one more for each probe that failed."""
     doublings = min(max(0, failures - FAILURES_TO_OPEN), 30)
     return timedelta(seconds=min(LONGEST_PAUSE, FIRST_PAUSE * 2**doublings))
 
@@ -101,13 +102,19 @@ def _close(breakers: QuerySet[Breaker]) -> int:
 def _note_failures(recipient_id: int, failures: Failures, at: datetime) -> None:
     breaker, _ = Breaker.objects.select_for_update().get_or_create(recipient_id=recipient_id)
     before = breaker.state
-    breaker.failures += failures.count
     breaker.last_error = failures.error[:255]
     if failures.is_gone:
+        breaker.failures += failures.count
         breaker.state = Breaker.State.PARKED
         breaker.probe_at = None
-    elif before != Breaker.State.PARKED and breaker.failures >= FAILURES_TO_OPEN:
-        breaker.state = Breaker.State.OPEN
+    elif before == Breaker.State.CLOSED:
+        # Many may fail together, in the same moment: that is no reason for a longer first pause.
+        breaker.failures = min(FAILURES_TO_OPEN, breaker.failures + failures.count)
+        if breaker.failures == FAILURES_TO_OPEN:
+            breaker.state = Breaker.State.OPEN
+            breaker.probe_at = at + pause_after(breaker.failures)
+    elif before == Breaker.State.OPEN and failures.of_probe:  # what was under way when it opened says nothing new
+        breaker.failures += 1
         breaker.probe_at = at + pause_after(breaker.failures)
     if before == Breaker.State.CLOSED and breaker.state != Breaker.State.CLOSED:
         breaker.opened_at = at

@@ -101,7 +101,8 @@ def _note_recipients(attempted: Collection[Attempted]) -> None:
             continue
         known = failed.get(recipient_id)
         is_gone = outcome.status == GONE or bool(known and known.is_gone)
-        failed[recipient_id] = Failures((known.count if known else 0) + 1, outcome.error, is_gone)
+        of_probe = each.claimed.is_probe or bool(known and known.of_probe)
+        failed[recipient_id] = Failures((known.count if known else 0) + 1, outcome.error, is_gone, of_probe)
     if succeeded or failed:
         breaker.note(succeeded, failed, max(each.ended_at for each in attempted))
 

@@ -43,6 +43,13 @@ def let_probe() -> None:
     Breaker.objects.update(probe_at=datetime.now(timezone.utc) - timedelta(seconds=1))
 
 
+def pause(recipient: Registered) -> timedelta:
+    row = Breaker.objects.get(recipient=recipient.row)
+    assert row.state == "open"
+    assert row.probe_at is not None
+    return row.probe_at - datetime.now(timezone.utc)
+
+
 def test_failures_in_a_row_open_it_and_the_rest_waits() -> None:
     recipient = factories.participant()
     messages(recipient, 2 * FAILURES_TO_OPEN)
@@ -76,10 +83,26 @@ def test_a_failed_probe_waits_longer() -> None:
     fail(claim.claim(FAILURES_TO_OPEN))
     let_probe()
     fail(claim.claim(100))
-    row = Breaker.objects.get(recipient=recipient.row)
-    assert row.state == "open"
-    assert row.probe_at is not None
-    assert timedelta(seconds=1) < row.probe_at - datetime.now(timezone.utc) <= timedelta(seconds=2)
+    assert timedelta(seconds=1) < pause(recipient) <= timedelta(seconds=2)
+
+
+def test_the_first_pause_is_short_however_many_fail_together() -> None:
+    recipient = factories.participant()
+    messages(recipient, 3 * FAILURES_TO_OPEN)
+    fail(claim.claim(8) + claim.claim(8))
+    assert timedelta(0) < pause(recipient) <= timedelta(seconds=1)
+
+
+def test_what_was_under_way_when_it_opened_makes_no_pause_longer() -> None:
+    recipient = factories.participant()
+    messages(recipient, 3 * FAILURES_TO_OPEN)
+    stragglers = claim.claim(3)
+    fail(claim.claim(FAILURES_TO_OPEN))
+    fail(stragglers)
+    assert timedelta(0) < pause(recipient) <= timedelta(seconds=1)
+    let_probe()
+    fail(claim.claim(100))
+    assert timedelta(seconds=1) < pause(recipient) <= timedelta(seconds=2)
 
 
 def test_a_success_in_between_forgets_failures() -> None:
