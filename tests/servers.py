@@ -4,6 +4,10 @@
         urls["postgres"]  # postgres://dmr:…@127.0.0.1:54321/dmr
         urls["redis"]     # redis://:…@127.0.0.1:54322/0
 
+    with stoppable("postgres", "redis") as servers:
+        servers.stop("postgres", "immediate")  # as a crash would; "fast": in order
+        servers.start("postgres")              # on the same port and data
+
 The servers belong to a keeper, a small process that holds one end of a pipe: when the other end closes, be
 it because the `with` ended or because its process was killed, the keeper stops the servers and removes the
 folder. Should the keeper itself be killed, Linux takes the servers along.
@@ -28,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,6 +49,44 @@ class ServerFailed(Exception):
 @contextlib.contextmanager
 def running(*kinds: str) -> Iterator[dict[str, str]]:
     """Runs a server of each kind ("postgres", "redis") while the `with` lasts; yields the URL of each."""
+    with stoppable(*kinds) as servers:
+        yield servers.urls
+
+
+class Servers:
+    """What a keeper keeps: the URL of each, and a way to have it stopped and started."""
+
+    def __init__(self, keeper: subprocess.Popen[str]) -> None:
+        self._keeper = keeper
+        self.urls: dict[str, str] = self._answer()
+
+    def stop(self, kind: str, how: str = "fast") -> None:
+        """Returns when it has ended. `how`: "fast", in order, or "immediate", as a crash would."""
+        self._ask("stop", kind, how)
+
+    def start(self, kind: str) -> None:
+        """Returns when it answers."""
+        self._ask("start", kind)
+
+    def _ask(self, *words: str) -> None:
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(" ".join(words) + "\n")
+        self._keeper.stdin.flush()
+        self._answer()
+
+    def _answer(self) -> dict[str, str]:
+        assert self._keeper.stdout is not None
+        answer: dict[str, str] = json.loads(
+            self._keeper.stdout.readline() or '{"error": "the keeper of the test servers died"}'
+        )
+        if "error" in answer:
+            raise ServerFailed(answer["error"])
+        return answer
+
+
+@contextlib.contextmanager
+def stoppable(*kinds: str) -> Iterator[Servers]:
+    """The same; yields what can stop and start them meanwhile."""
     # A session of its own: Ctrl-C is for the tests, which still need the servers to end in order.
     keeper = subprocess.Popen(
         [sys.executable, str(Path(__file__).resolve()), *kinds],
@@ -55,10 +98,7 @@ def running(*kinds: str) -> Iterator[dict[str, str]]:
     assert keeper.stdin is not None
     assert keeper.stdout is not None
     try:
-        answer = json.loads(keeper.stdout.readline() or '{"error": "the keeper of the test servers died"}')
-        if "error" in answer:
-            raise ServerFailed(answer["error"])
-        yield answer
+        yield Servers(keeper)
     finally:
         keeper.stdin.close()
         keeper.wait()
@@ -113,7 +153,32 @@ def numbers(text: str) -> tuple[int, ...]:
 # -- starting them; all below runs in the keeper --
 
 
-def start_postgres(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+@dataclass
+class Server:
+    """A server that has been started, and how to start it again on its port."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    launch: Callable[[int], subprocess.Popen[bytes]]
+    is_ready: Callable[[int], bool]
+    log: Path
+
+    def start(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:  # also where its port was taken for a moment
+                self.process = self.launch(self.port)
+            if self.is_ready(self.port):
+                return
+            time.sleep(0.02)
+        raise ServerFailed(f"the server doesn't start again: {tail(self.log)}")
+
+
+def tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-1000:].strip()
+
+
+def start_postgres(folder: Path) -> tuple[Server, str]:
     programs, owner = find_postgres(), None
     if os.geteuid() == 0:
         # PostgreSQL refuses to run as root.
@@ -174,7 +239,7 @@ def start_postgres(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         return False
 
     def launch(port: int) -> subprocess.Popen[bytes]:
-        with (folder / "log").open("wb") as log:
+        with (folder / "log").open("ab") as log:
             return subprocess.Popen(
                 command(port),
                 env=environment,
@@ -186,8 +251,8 @@ def start_postgres(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
                 preexec_fn=dies_with_us(signal.SIGQUIT),
             )
 
-    server, port = start(launch, is_ready, folder / "log")
-    return server, f"postgres://dmr:{password}@127.0.0.1:{port}/dmr"
+    server = start(launch, is_ready, folder / "log")
+    return server, f"postgres://dmr:{password}@127.0.0.1:{server.port}/dmr"
 
 
 def unprivileged_user() -> int:
@@ -214,7 +279,7 @@ def reachable(programs: Path, owner: int, folder: Path) -> Path:
     return programs
 
 
-def start_redis(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+def start_redis(folder: Path) -> tuple[Server, str]:
     program, password = find_redis(), secrets.token_hex(16)
 
     def is_ready(port: int) -> bool:
@@ -230,7 +295,7 @@ def start_redis(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         # "dir ." and not the folder's path, which may hold spaces
         settings = f'port {port}\nbind 127.0.0.1\nrequirepass {password}\ndir .\nsave ""\nappendonly yes\n'
         (folder / "redis.conf").write_text(settings)
-        with (folder / "log").open("wb") as log:
+        with (folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [str(program), "redis.conf"],
                 cwd=folder,
@@ -240,25 +305,23 @@ def start_redis(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
                 preexec_fn=dies_with_us(signal.SIGTERM),
             )
 
-    server, port = start(launch, is_ready, folder / "log")
-    return server, f"redis://:{password}@127.0.0.1:{port}/0"
+    server = start(launch, is_ready, folder / "log")
+    return server, f"redis://:{password}@127.0.0.1:{server.port}/0"
 
 
-def start(
-    launch: Callable[[int], subprocess.Popen[bytes]], is_ready: Callable[[int], bool], log: Path
-) -> tuple[subprocess.Popen[bytes], int]:
-    """Launches a server on a free port until one is ready; returns it and its port."""
+def start(launch: Callable[[int], subprocess.Popen[bytes]], is_ready: Callable[[int], bool], log: Path) -> Server:
+    """Launches a server on a free port until one is ready."""
     for _ in range(TRIES):
         port = free_port()
-        server = launch(port)
+        process = launch(port)
         deadline = time.monotonic() + START_SECONDS
-        while server.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline:
             if is_ready(port):
-                return server, port
+                return Server(process, port, launch, is_ready, log)
             time.sleep(0.02)
-        server.kill()
-        server.wait()
-    raise ServerFailed(f"the server doesn't start: {log.read_text(errors='replace')[-1000:].strip()}")
+        process.kill()
+        process.wait()
+    raise ServerFailed(f"the server doesn't start: {tail(log)}")
 
 
 def free_port() -> int:
@@ -284,32 +347,45 @@ def dies_with_us(number: signal.Signals) -> Callable[[], None]:
 
 START = {"postgres": start_postgres, "redis": start_redis}
 STOP = {"postgres": signal.SIGQUIT, "redis": signal.SIGTERM}  # at once: the data is thrown away
+SIGNALS = {
+    "postgres": {"fast": signal.SIGINT, "immediate": signal.SIGQUIT},
+    "redis": {"fast": signal.SIGTERM, "immediate": signal.SIGKILL},
+}
 
 
 def keep(kinds: list[str]) -> None:
-    """Starts the servers, prints their URLs as a line of JSON, and stops them when standard input ends."""
+    """Starts the servers, prints their URLs as a line of JSON, and stops them when standard input ends.
+
+    Until then it does what each line says, `stop KIND HOW` or `start KIND`, and answers with a line of JSON.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="dmr-servers-", ignore_cleanup_errors=True) as name,
         contextlib.ExitStack() as stack,
     ):
         os.chmod(name, 0o711)  # a server that runs as another user passes through to its own folder
-        urls = {}
+        urls, servers = {}, {}
         for kind in kinds:
             folder = Path(name) / kind
             folder.mkdir(mode=0o700)
-            server, urls[kind] = START[kind](folder)
-            stack.callback(stop, server, STOP[kind])
+            servers[kind], urls[kind] = START[kind](folder)
+            stack.callback(stop, servers[kind], STOP[kind])
         print(json.dumps(urls), flush=True)
-        sys.stdin.buffer.read()
+        for line in sys.stdin:
+            action, kind, *how = line.split()
+            if action == "stop":
+                stop(servers[kind], SIGNALS[kind][how[0]], START_SECONDS)
+            else:
+                servers[kind].start()
+            print("{}", flush=True)
 
 
-def stop(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    server.send_signal(number)
+def stop(server: Server, number: signal.Signals, seconds: float = STOP_SECONDS) -> None:
+    server.process.send_signal(number)
     try:
-        server.wait(STOP_SECONDS)
+        server.process.wait(seconds)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+        server.process.kill()
+        server.process.wait()
 
 
 def end(number: int, frame: object) -> NoReturn:

@@ -75,6 +75,23 @@ def test_both_answer_durably_and_stop() -> None:
     assert all_closed(urls, 1)
 
 
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_both_stop_and_start_where_they_were(how: str) -> None:
+    with servers.stoppable("postgres", "redis") as own:
+        with psycopg.connect(own.urls["postgres"]) as connection:
+            connection.execute("CREATE TABLE kept ()")
+        for kind, url in own.urls.items():
+            own.stop(kind, how)
+            assert not is_open(url)
+        for kind in own.urls:
+            own.start(kind)
+        with psycopg.connect(own.urls["postgres"]) as connection:
+            connection.execute("SELECT FROM kept")
+        with redis.Redis.from_url(own.urls["redis"]) as client:
+            assert client.ping()
+    assert all_closed(own.urls, 1)
+
+
 def test_nobody_enters_without_the_password() -> None:
     with servers.running("postgres", "redis") as urls:
         for wrong in (
