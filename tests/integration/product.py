@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -232,6 +233,35 @@ class Product:
         old = self.kill(name)
         wait_until(lambda: self.pid(name) not in (0, old), seconds, f"{name} is back")
 
+    @contextlib.contextmanager
+    def another_worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A second one beside the supervisor's, on the same database and broker."""
+        from dmr_project.server import children  # names Django's settings, which pytest's workers may not inherit
+
+        (worker,) = (each for each in children("127.0.0.1", self.port) if each.name == "worker")
+        environment = {**self.full_environment, "PROMETHEUS_MULTIPROC_DIR": str(self.data_dir / "metrics")}
+        with (self.folder / "output").open("ab") as output:
+            process = subprocess.Popen(
+                worker.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(20)
+
+    def lose_the_broker(self) -> None:
+        """All that waits in the broker is gone: its folder, or with Redis everything in it."""
+        redis_url = self.environment.get("REDIS_URL")
+        if redis_url:
+            import redis
+
+            with redis.Redis.from_url(redis_url) as broker:
+                broker.flushdb()
+        else:
+            for name in ("broker", "cache"):  # while the product writes there, some of it may be left
+                shutil.rmtree(self.data_dir / name, ignore_errors=True)
+
     # -- the registry --
 
     def call(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
@@ -310,6 +340,24 @@ class Product:
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+
+def is_running(pid: int) -> bool:
+    """Is it there, and not a child that waits to be buried?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def local_ports(pid: int) -> set[int]:
+    """Our ends of the TCP connections of a process."""
+    sockets = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(descriptor))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
 
 
 def parent_of(pid: int) -> int:

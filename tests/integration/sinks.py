@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +35,15 @@ class Reply:
     body: bytes = b""
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A reply that was sent; `at`: time.monotonic() just before."""
+
+    received: Received
+    reply: Reply
+    at: float
+
+
 Behaviour = Callable[[Received], Reply]
 
 
@@ -57,6 +68,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     disable_nagle_algorithm = True
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         received = Received(dict(self.headers.items()), body, self.client_address[1], time.monotonic())
@@ -65,15 +85,19 @@ class _Handler(BaseHTTPRequestHandler):
         reply = sink.behaviour(received)
         if reply.after:
             sink.closing.wait(reply.after)
+        at = time.monotonic()
         try:
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
-            self.wfile.write(reply.body)
+            if reply.body:  # writing nothing would already fail where the other side has gone, after a reply in full
+                self.wfile.write(reply.body)
         except OSError:
             self.close_connection = True
+        else:
+            sink.answered.append(Answered(received, reply, at))
 
     def log_message(self, *arguments: Any) -> None:
         pass
@@ -83,6 +107,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
     sink: Sink
+
+    def __init__(self, *arguments: Any) -> None:
+        self.connections: set[socket.socket] = set()
+        super().__init__(*arguments)
 
     def handle_error(self, *arguments: Any) -> None:
         """The relay went away in the middle: some tests kill it."""
@@ -94,6 +122,7 @@ class Sink:
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self.behaviour = behaviour or always()
         self.received: list[Received] = []
+        self.answered: list[Answered] = []
         self.closing = threading.Event()
         self._server: _Server | None = None
         self.port = 0
@@ -111,11 +140,14 @@ class Sink:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
-        """From now on connections are refused."""
+        """From now on connections are refused; those that stand are broken."""
         self.closing.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
+            for each in list(self._server.connections):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
             self._server = None
 
     def bodies(self) -> list[bytes]:

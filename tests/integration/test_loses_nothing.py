@@ -96,25 +96,12 @@ def test_beat_killed(own_product: Product, sink: MakeSink) -> None:
     assert own_product.wait_for_end(sender, message_id, 15)["state"] == "expired"
 
 
-def lose_the_broker(product: Product) -> None:
-    """All that waits in the broker is gone: its folder, or with Redis everything in it."""
-    redis_url = product.environment.get("REDIS_URL")
-    if redis_url:
-        import redis
-
-        with redis.Redis.from_url(redis_url) as broker:
-            broker.flushdb()
-    else:
-        for name in ("broker", "cache"):  # while the product writes there, some of it may be left
-            shutil.rmtree(product.data_dir / name, ignore_errors=True)
-
-
 def test_broker_lost_while_messages_wait(own_product: Product, sink: MakeSink) -> None:
     into = sink(always(503))
     sender, recipient = own_product.register(sink().url), own_product.register(into.url)
     waiting = [own_product.send(sender, recipient.name) for _ in range(3)]  # fewer than open a breaker
     wait_until(lambda: len(into.received) >= 3, 10)
-    lose_the_broker(own_product)
+    own_product.lose_the_broker()
     into.behaviour = always()
     later = own_product.send(sender, recipient.name)
     for message_id in (*waiting, later):
@@ -131,7 +118,7 @@ def test_broker_lost_again_and_again_under_load(own_product: Product, sink: Make
         ids.append(own_product.send(sender, recipient.name))
         assert time.monotonic() - began < 2
         if len(ids) % 20 == 0:
-            lose_the_broker(own_product)
+            own_product.lose_the_broker()
     wait_until(lambda: set(ids) <= {each.id for each in into.received}, 20, "every message arrives")
     assert own_product.pid("worker")
 
