@@ -183,10 +183,10 @@ def _locked(participants: Iterable[Participant]) -> QuerySet[Participant]:
     return rows.select_for_update().order_by("pk")
 
 
-def set_success_statuses(participants: Iterable[Participant], statuses: str, *, actor: str) -> int:
+def set_success_statuses(participants: Iterable[Participant], statuses: str, *, actor: str, reason: str = "") -> int:
     """Which answers of theirs mean success, from the next attempt on. Returns how many changed."""
     names.validate_statuses(statuses)
-    return _set_on_each(participants, "success_statuses", statuses, actor=actor)
+    return _set_on_each(participants, "success_statuses", statuses, actor=actor, reason=reason)
 
 
 def _set_on_each(participants: Iterable[Participant], field: str, value: str, *, actor: str, reason: str = "") -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -14,14 +14,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.bulk import Foreseen, previewed
 from participants.admin.look import AMBER, BLUE, GREEN, RED
 from participants.models import Participant
 from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
 from relay.delivery import breaker
 from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
-from relay.querysets import DeliveryQuerySet
+from relay.querysets import DeliveryQuerySet, Obstacle
 
 _COLOURS = {
     State.PENDING: AMBER,
@@ -88,6 +90,30 @@ class AttemptInline(TabularInline):
         return False
 
 
+def requeued(admin: Any, request: HttpRequest, row: Any) -> Foreseen:
+    """`row` with its obstacle."""
+    what = _named(row)
+    if row.state not in (State.DEAD, State.EXPIRED):
+        return Foreseen(left=_("no dead letter"), what=what)
+    if row.obstacle:
+        return Foreseen(left=str(Obstacle(row.obstacle).label), what=what)
+    return Foreseen(row.get_state_display(), _("tried at once"), what=what)
+
+
+def discarded(admin: Any, request: HttpRequest, row: Delivery) -> Foreseen:
+    what = _named(row)
+    if row.discarded_at or row.state in (State.DELIVERED, State.DELIVERING):
+        return Foreseen(left=_("delivered, on its way, or discarded already"), what=what)
+    is_pending = row.state == State.PENDING
+    return Foreseen(
+        row.get_state_display(), _("discarded; its sender is told") if is_pending else _("discarded"), what=what
+    )
+
+
+def _named(row: Delivery) -> str:
+    return f"{row.message.written_id}: {row.message.sender.name} → {row.recipient_name}"
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
@@ -108,6 +134,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     paginator = CappedPaginator
     show_full_result_count = False
     actions = ("requeue", "discard")
+    most_chosen = MOST_CHOSEN
     inlines = (AttemptInline,)
     fields = (
         "message_id_link", "sent_by", "recipient", "recipient_name", "room", "state_badge", "attempts", "next",
@@ -181,40 +208,29 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def has_discard_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("relay.discard_delivery")
 
-    @admin.action(description="Requeue dead letters: try them again now", permissions=["requeue"])
-    def requeue(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
-        chosen = self.chosen(request, queryset)
-        if chosen is None:
-            return
-        count = dead_letters.requeue_chosen(chosen, actor=actor(request))
-        why = "not a dead letter, or its recipient, its payload or the room that it shares with its sender is gone"
-        self.message_user(request, f"{count} requeued." + _left(len(chosen) - count, why))
+    @previewed(
+        requeued,
+        description=gettext_lazy("Requeue dead letters: try them again now"),
+        permissions=["requeue"],
+        prepare=lambda rows: rows.with_obstacle(),
+        done=gettext_lazy("%(count)s requeued. %(left)s left alone."),
+    )
+    def requeue(self, request: HttpRequest, rows: list[Delivery], said: dict[str, Any]) -> int:
+        return dead_letters.requeue_chosen([row.pk for row in rows], actor=actor(request))
 
-    @admin.action(description="Discard: give up for good, and tell senders of pending ones", permissions=["discard"])
-    def discard(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
-        chosen = self.chosen(request, queryset)
-        if chosen is None:
-            return
-        count = dead_letters.discard_chosen(chosen, actor=actor(request))
-        self.message_user(
-            request,
-            f"{count} discarded." + _left(len(chosen) - count, "delivered, on its way, or discarded already"),
-            messages.SUCCESS if count else messages.WARNING,
-        )
+    @previewed(
+        discarded,
+        description=gettext_lazy("Discard: give up for good, and tell senders of pending ones"),
+        permissions=["discard"],
+        done=gettext_lazy("%(count)s discarded. %(left)s left alone."),
+    )
+    def discard(self, request: HttpRequest, rows: list[Delivery], said: dict[str, Any]) -> int:
+        return dead_letters.discard_chosen([row.pk for row in rows], actor=actor(request))
 
-    def chosen(self, request: HttpRequest, queryset: DeliveryQuerySet) -> list[int] | None:
-        """Their keys; None, and a word to whoever chose, where they are more than one request should handle."""
-        ids = list(queryset.order_by().values_list("pk", flat=True)[: MOST_CHOSEN + 1])
-        if len(ids) <= MOST_CHOSEN:
-            return ids
+    def too_many(self, limit: int) -> str:
         url = reverse("admin:relay_deadletterjob_add")
-        said = 'More than {} at once are done in a job: <a href="{}">name a recipient, or since when</a>.'
-        self.message_user(request, format_html(said, MOST_CHOSEN, url), messages.ERROR)
-        return None
-
-
-def _left(count: int, why: str) -> str:
-    return f" {count} left alone: {why}." if count else ""
+        said = _('More than {} at once are done in a job: <a href="{}">name a recipient, or since when</a>.')
+        return format_html(said, limit, url)
 
 
 def payload_facts(message: Message) -> str:
@@ -261,6 +277,13 @@ class MessageAdmin(ReadOnlyAdmin):
         return payload_facts(row)
 
 
+def closed(admin: Any, request: HttpRequest, row: Breaker) -> Foreseen:
+    if row.state == Breaker.State.CLOSED:
+        return Foreseen(left=_("closed already"), what=row.recipient.name)
+    after = str(Breaker.State.CLOSED.label)
+    return Foreseen(f"{row.get_state_display()}: {row.last_error}", after, what=row.recipient.name)
+
+
 @admin.register(Breaker)
 class BreakerAdmin(ReadOnlyAdmin):
     """Recipients that have failed, and whether they are tried now."""
@@ -279,10 +302,14 @@ class BreakerAdmin(ReadOnlyAdmin):
     def has_close_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("relay.close_breaker")
 
-    @admin.action(description="Close: try the recipient again now", permissions=["close"])
-    def close(self, request: HttpRequest, queryset: QuerySet[Breaker]) -> None:
-        count = breaker.close(queryset, actor=actor(request))
-        self.message_user(request, f"{count} closed." + _left(queryset.count() - count, "closed already"))
+    @previewed(
+        closed,
+        description=gettext_lazy("Close: try the recipient again now"),
+        permissions=["close"],
+        done=gettext_lazy("%(count)s closed. %(left)s were closed already."),
+    )
+    def close(self, request: HttpRequest, rows: list[Breaker], said: dict[str, Any]) -> int:
+        return breaker.close(Breaker.objects.filter(pk__in=[row.pk for row in rows]), actor=actor(request))
 
 
 class FilledFilter(admin.SimpleListFilter):

@@ -22,6 +22,7 @@ from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants.admin import ModelAdmin, badge
+from participants.admin.bulk import Foreseen, each, previewed
 from participants.admin.look import AMBER, GREEN, GREY
 from staff import accounts, roles, second_factor, throttle
 
@@ -48,6 +49,15 @@ class AccountForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             self.initial["roles"] = accounts.roles_of(self.instance)
+
+
+def logged_out(admin: Any, request: HttpRequest, row: User) -> Foreseen:
+    actor: Any = request.user
+    try:
+        accounts.check_may_change(row, actor)
+    except DomainError as error:
+        return Foreseen(left=error.detail)
+    return Foreseen(_("logged in, or not"), _("has to log in again"))
 
 
 @admin.register(User)
@@ -192,19 +202,20 @@ class AccountAdmin(ModelAdmin):
             messages.success(request, _("%(user)s is logged out everywhere.") % {"user": row})
         return None
 
-    @admin.action(description=gettext_lazy("Log out everywhere"), permissions=["change"])
-    def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+    @previewed(
+        logged_out,
+        description=gettext_lazy("Log out everywhere"),
+        permissions=["change"],
+        done=gettext_lazy("%(count)s logged out everywhere; %(left)s left alone."),
+    )
+    def end_sessions(self, request: HttpRequest, rows: list[User], said: dict[str, Any]) -> int:
         actor: Any = request.user
-        count = 0
-        for row in queryset:
-            try:
-                accounts.check_may_change(row, actor)
-            except DomainError as error:
-                messages.error(request, f"{row}: {error.detail}")
-            else:
-                accounts.end_sessions(row, actor=actor.get_username())
-                count += 1
-        messages.info(request, _("%(count)s logged out everywhere.") % {"count": count})
+
+        def end(row: User) -> None:
+            accounts.check_may_change(row, actor)
+            accounts.end_sessions(row, actor=actor.get_username())
+
+        return each(request, rows, end)
 
 
 def is_changed_by(user: User, request: HttpRequest) -> bool:

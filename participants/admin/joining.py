@@ -11,8 +11,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from participants import applications, claims, invitations, mail
+from participants.admin.bulk import Foreseen, previewed
 from participants.admin.look import AMBER, GREEN, GREY, RED, ReadOnlyAdmin, actor, badge
 from participants.admin.pages import DomainAdmin
 from participants.join.forms import FIELDS, ApplicationForm
@@ -171,6 +173,13 @@ class ApplicationAdmin(DomainAdmin):
         return f"A new link goes to {row.participant.technical_email or row.participant.contact_email}."
 
 
+def tried_again(admin: Any, request: HttpRequest, row: Mail) -> Foreseen:
+    what = f"{row.subject}: {row.to}"
+    if row.state == Mail.State.SENT:
+        return Foreseen(left=gettext("was sent"), what=what)
+    return Foreseen(row.get_state_display(), gettext("tried at once"), what=what)
+
+
 @admin.register(Mail)
 class MailAdmin(ReadOnlyAdmin):
     list_display = ("subject", "to", "state_now", "created_at", "attempts", "due_at", "last_error")
@@ -191,7 +200,11 @@ class MailAdmin(ReadOnlyAdmin):
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("participants.resend_mail")
 
-    @admin.action(description="Try again now", permissions=["resend"])
-    def try_again(self, request: HttpRequest, queryset: QuerySet[Mail]) -> None:
-        count = sum(mail.try_again(row, actor=actor(request)) for row in queryset)
-        self.message_user(request, f"{count} will be tried again; {len(queryset) - count} were sent already.")
+    @previewed(
+        tried_again,
+        description=gettext_lazy("Try again now"),
+        permissions=["resend"],
+        done=gettext_lazy("%(count)s will be tried again; %(left)s were sent already."),
+    )
+    def try_again(self, request: HttpRequest, rows: list[Mail], said: dict[str, Any]) -> int:
+        return sum(mail.try_again(row, actor=actor(request)) for row in rows)

@@ -8,8 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import QuerySet
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -21,8 +20,9 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
-from participants import life
-from participants.admin.look import COLOURS, ActionForm, HistoryPages, actor, badge
+from participants import life, statuses
+from participants.admin.bulk import Foresee, Foreseen, PerhapsWhy, Why, previewed
+from participants.admin.look import COLOURS, HistoryPages, actor, badge
 from participants.models import Participant
 
 Status = Participant.Status
@@ -56,12 +56,8 @@ class Until(forms.DateTimeField):
         super().__init__(required=False, label=self.TITLE, **kwargs)
 
 
-class StepForm(ActionForm):
-    """Beside the actions of the list."""
-
-    reason = forms.CharField(max_length=life.LONGEST_REASON, required=False, label=gettext_lazy("Why:"))
-    # Read by until(), which says what is wrong with it; Django would say that no action was chosen.
-    until = forms.CharField(required=False, label=Until.TITLE, widget=Until.widget)
+class Suspension(Why):
+    until = Until(help_text=gettext_lazy("Empty: until somebody lifts it."))
 
 
 class LifeForm(forms.Form):
@@ -79,6 +75,36 @@ class LifeForm(forms.Form):
     def __init__(self, steps: dict[str, Any], *args: Any) -> None:
         super().__init__(*args)
         self.fields["step"].choices = list(steps.items())  # type: ignore[attr-defined]
+
+
+def leads_to(status: Participant.Status) -> Foresee:
+    """What comes of giving participants that status."""
+
+    def foresee(admin: Any, request: HttpRequest, row: Participant) -> Foreseen:
+        said = row.get_status_display()
+        if row.is_relay:
+            return Foreseen(left=_("this relay's own entry"))
+        if status == Status.SUSPENDED and row.status == status:
+            return Foreseen(said, _("suspended until the new end"))
+        if row.status == status:
+            return Foreseen(left=_("is so already"))
+        if not statuses.may_follow(row.status, status):
+            return Foreseen(left=_("%(status)s: this step does not lead on from there") % {"status": said})
+        return Foreseen(said, str(status.label))
+
+    return foresee
+
+
+def lifted(admin: Any, request: HttpRequest, row: Participant) -> Foreseen:
+    if row.status != Status.SUSPENDED or row.is_relay:
+        return Foreseen(left=_("not suspended"))
+    return Foreseen(row.get_status_display(), str(Status(row.resumes_as).label))
+
+
+def reinstated(admin: Any, request: HttpRequest, row: Participant) -> Foreseen:
+    if row.status != Status.REVOKED:
+        return Foreseen(left=_("not revoked"))
+    return Foreseen(row.get_status_display(), _("active, with a new key"))
 
 
 class LifeSteps(HistoryPages):
@@ -101,51 +127,58 @@ class LifeSteps(HistoryPages):
 
     # -- on the list --
 
-    @admin.action(
+    @previewed(
+        leads_to(Status.SUSPENDED),
         description=gettext_lazy("Suspend: may not send, and what is addressed to it is held"),
         permissions=["suspend"],
+        form=Suspension,
+        done=gettext_lazy("%(count)s suspended; %(left)s were already, or may not be."),
     )
-    def suspend(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        self.take(request, queryset, "suspend", _("%(count)s suspended; %(left)s were already, or may not be."))
+    def suspend(self, request: HttpRequest, rows: list[Participant], said: dict[str, Any]) -> int:
+        return life.suspend(rows, actor=actor(request), reason=said["reason"], until=said["until"])
 
-    @admin.action(description=gettext_lazy("Lift the suspension: it is what it was before"), permissions=["suspend"])
-    def lift(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        self.take(request, queryset, "lift", _("%(count)s lifted; %(left)s were not suspended."))
+    @previewed(
+        lifted,
+        description=gettext_lazy("Lift the suspension: it is what it was before"),
+        permissions=["suspend"],
+        form=Why,
+        done=gettext_lazy("%(count)s lifted; %(left)s were not suspended."),
+    )
+    def lift(self, request: HttpRequest, rows: list[Participant], said: dict[str, Any]) -> int:
+        return life.lift(rows, actor=actor(request), reason=said["reason"])
 
-    @admin.action(description=gettext_lazy("Activate: sends and receives again"), permissions=["suspend"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        self.take(request, queryset, "let_in", _("%(count)s activated; %(left)s were active already, or may not be."))
+    @previewed(
+        leads_to(Status.ACTIVE),
+        description=gettext_lazy("Activate: sends and receives again"),
+        permissions=["suspend"],
+        form=PerhapsWhy,
+        done=gettext_lazy("%(count)s activated; %(left)s were active already, or may not be."),
+    )
+    def activate(self, request: HttpRequest, rows: list[Participant], said: dict[str, Any]) -> int:
+        return life.let_in(rows, actor=actor(request), reason=said["reason"])
 
-    @admin.action(
+    @previewed(
+        leads_to(Status.REVOKED),
         description=gettext_lazy("Revoke: its keys are void, and what waits for it is returned"),
         permissions=["revoke"],
+        form=Why,
+        done=gettext_lazy("%(count)s revoked; %(left)s were already, or may not be."),
     )
-    def revoke(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        self.take(request, queryset, "revoke", _("%(count)s revoked; %(left)s were already, or may not be."))
+    def revoke(self, request: HttpRequest, rows: list[Participant], said: dict[str, Any]) -> int:
+        return life.revoke(rows, actor=actor(request), reason=said["reason"])
 
-    @admin.action(description=gettext_lazy("Reinstate one that is revoked, with a new key"), permissions=["revoke"])
-    def reinstate(self, request: HttpRequest, queryset: QuerySet[Participant]) -> HttpResponse | None:
-        rows = list(queryset[:2])
-        if len(rows) != 1:
-            messages.error(request, _("Reinstate one at a time: its new key is shown once."))
-            return None
-        try:
-            key = life.reinstate(rows[0], actor=actor(request), reason=request.POST.get("reason", ""))
-        except DomainError as error:
-            messages.error(request, error.detail)
-            return None
+    @previewed(
+        reinstated,
+        description=gettext_lazy("Reinstate one that is revoked, with a new key"),
+        permissions=["revoke"],
+        form=Why,
+        done="",
+        most=1,
+        too_many=gettext_lazy("Reinstate one at a time: its new key is shown once."),
+    )
+    def reinstate(self, request: HttpRequest, rows: list[Participant], said: dict[str, Any]) -> HttpResponse:
+        key = life.reinstate(rows[0], actor=actor(request), reason=said["reason"])
         return self.show_key_once(request, rows[0], key)
-
-    def take(self, request: HttpRequest, rows: QuerySet[Participant], name: str, said: str) -> None:
-        """One step of many, and how many took it."""
-        try:
-            count = step(rows, name, actor(request), request.POST.get("reason", ""), until(request))
-        except DomainError as error:
-            messages.error(request, error.detail)
-        except ValidationError as error:
-            messages.error(request, " ".join(error.messages))
-        else:
-            messages.success(request, said % {"count": count, "left": len(rows) - count})
 
     # -- the page --
 
@@ -205,9 +238,3 @@ def step(rows: Any, name: str, who: str, reason: str, end: datetime | None) -> i
         return life.suspend(rows, actor=who, reason=reason, until=end)
     steps = {"let_in": life.let_in, "lift": life.lift, "revoke": life.revoke}
     return steps[name](rows, actor=who, reason=reason)
-
-
-def until(request: HttpRequest) -> datetime | None:
-    """What somebody wrote beside an action. Raises ValidationError."""
-    found: datetime | None = Until().clean(request.POST.get("until", ""))
-    return found

@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from participants.models import Change
 from participants.querysets import ChangeQuerySet
@@ -20,14 +21,13 @@ from participants.querysets import ChangeQuerySet
 if TYPE_CHECKING:  # the theme says nothing of its types: they are Django's
     from django.contrib.admin import ModelAdmin as ThemedAdmin
     from django.contrib.admin import TabularInline as ThemedInline
-    from django.contrib.admin.helpers import ActionForm as ThemedActionForm
 else:
     from unfold.admin import ModelAdmin as ThemedAdmin
     from unfold.admin import TabularInline as ThemedInline
-    from unfold.forms import ActionForm as ThemedActionForm
 
 MOST_COUNTED = 10_000
 HISTORY_ROWS = 100
+MOST_CHOSEN = 5_000  # rows that one action handles
 MOST_SHOWN = 300  # characters of one value
 
 # Of a badge: classes of staff/admin.css, which has each for light and for dark.
@@ -51,14 +51,15 @@ class ModelAdmin(ThemedAdmin):
 
     list_fullwidth = True
     compressed_fields = True
+    most_chosen = MOST_CHOSEN
+
+    def too_many(self, limit: int) -> str:
+        """What to tell whoever chose more rows than one request should handle."""
+        return _("These are more than %(most)s: choose fewer, by the filters.") % {"most": limit}
 
 
 class TabularInline(ThemedInline):
     """Django's, in the look of the theme."""
-
-
-class ActionForm(ThemedActionForm):
-    """Django's, in the look of the theme: what stands beside the actions of a list."""
 
 
 class CappedPaginator(Paginator):

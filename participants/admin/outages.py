@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 
 from participants import calendar_feeds, outage_calendar, outages
+from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.look import AMBER, GREY, RED, actor, badge
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Outage, Participant
@@ -63,6 +64,15 @@ class AnnounceForm(forms.Form):
         super().__init__(*args, **kwargs)
         for name in ("text_et", "text_en"):
             self.fields[name].widget.attrs["class"] = "vTextField"
+
+
+def ended(admin: Any, request: HttpRequest, row: Outage) -> Foreseen:
+    what = f"{row.whose}: {row.text_en or row.text_et}"
+    state = row.state(timezone.now())
+    after = {State.NOW: State.OVER, State.NEXT: State.CANCELLED}.get(state)
+    if after is None:
+        return Foreseen(left=_("is over already"), what=what)
+    return Foreseen(str(state.label), str(after.label), what=what)
 
 
 @admin.register(Outage)
@@ -142,9 +152,15 @@ class OutageAdmin(DomainAdmin):
         ended = outages.end(row, actor=actor(request), reason=request.POST.get("reason", ""))
         return _("The outage is %(state)s.") % {"state": ended.state(timezone.now()).label}
 
-    @admin.action(description=gettext_lazy("End or cancel: what waits is delivered"), permissions=["end"])
-    def end_all(self, request: HttpRequest, queryset: QuerySet[Outage]) -> None:
-        self.act_on_all(request, queryset, lambda row: outages.end(row, actor=actor(request)), _("ended"))
+    @previewed(
+        ended,
+        description=gettext_lazy("End or cancel: what waits is delivered"),
+        permissions=["end"],
+        form=PerhapsWhy,
+        done=gettext_lazy("%(count)s ended; %(left)s were over already."),
+    )
+    def end_all(self, request: HttpRequest, rows: list[Outage], said: dict[str, Any]) -> int:
+        return each(request, rows, lambda row: outages.end(row, actor=actor(request), reason=said["reason"]))
 
     # -- the calendar --
 

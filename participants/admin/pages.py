@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -128,16 +127,6 @@ class DomainAdmin(ReadOnlyAdmin):
     def is_list(self, request: HttpRequest) -> bool:
         found = request.resolver_match
         return found is not None and found.url_name == f"{self.opts.app_label}_{self.opts.model_name}_changelist"
-
-    def act_on_all(self, request: HttpRequest, rows: Any, act: Callable[[Any], object], done: str) -> None:
-        """An action on the list: one domain call a row, and one message for each refusal."""
-        count = 0
-        for row in rows:
-            try:
-                count += act(row) is not False
-            except DomainError as error:
-                messages.error(request, error.detail)
-        messages.info(request, f"{count} of {len(rows)} {done}.")
 
     def _url(self, name: str, *args: Any) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=args)

@@ -18,14 +18,16 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants import dependence, history, names, registry, rooms
+from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.exchange import ExchangePages
-from participants.admin.life import LifeSteps, StepForm
-from participants.admin.look import COLOURS, ActionForm, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.life import LifeSteps
+from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.public_keys import PublicKeyInline
 from participants.admin.reach import ReachPages
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
@@ -40,13 +42,8 @@ PARTICIPANT_FIELDS = (
 
 # Steps of its life change these, perhaps while somebody has the form open.
 LIFE = ("status", "suspended_until")
+MOST_DELETED = 200  # rows at a time
 NEW_STATUSES = (Participant.Status.ACTIVE, Participant.Status.PENDING, Participant.Status.DISABLED)
-
-
-class ReasonForm(ActionForm):
-    """Beside the actions of a list."""
-
-    reason = forms.CharField(max_length=500, required=False, label="Why:")
 
 
 class NamedForm(forms.ModelForm):
@@ -116,10 +113,19 @@ def one_transaction(request: HttpRequest) -> AbstractContextManager[None]:
     return history.atomic() if request.method == "POST" else nullcontext()
 
 
+def deleted(admin: Any, request: HttpRequest, row: Any) -> Foreseen:
+    """What forbids it is asked of each row, and costs a few queries: see MOST_DELETED."""
+    if not admin.has_delete_permission(request, row):
+        return Foreseen(left=gettext("cannot be deleted"))
+    protected = admin.protected([row])
+    return Foreseen(left="; ".join(protected)) if protected else Foreseen(gettext("there"), gettext("deleted"))
+
+
 class RegistryAdmin(HistoryPages):
     """Saves through the registry, with the member of staff as the actor."""
 
     form = NamedForm
+    actions: Any = ("delete_selected",)
     delete_confirmation_template = "admin/participants/delete_confirmation.html"
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -141,9 +147,27 @@ class RegistryAdmin(HistoryPages):
         else:
             registry.add(obj, actor=actor(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for obj in queryset:
-            self.delete_model(request, obj)
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        try:
+            self.remove(obj, actor=actor(request), reason=why(request))
+        except DomainError as error:
+            self.message_user(request, error.detail, messages.ERROR)
+
+    def remove(self, obj: Any, *, actor: str, reason: str) -> None:
+        """Makes the domain call. Raises DomainError."""
+        raise NotImplementedError
+
+    @previewed(
+        deleted,
+        description=_("Delete"),
+        permissions=["delete"],
+        form=PerhapsWhy,
+        done=_("%(count)s deleted; %(left)s are still there."),
+        most=MOST_DELETED,
+    )
+    def delete_selected(self, request: HttpRequest, rows: list[Any], said: dict[str, Any]) -> int:
+        who, allowed = actor(request), [row for row in rows if self.has_delete_permission(request, row)]
+        return each(request, allowed, lambda row: self.remove(row, actor=who, reason=said["reason"]))
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -172,8 +196,8 @@ class InstitutionAdmin(RegistryAdmin):
         url = reverse("admin:participants_participant_changelist")
         return format_html('<a href="{}?institution__id__exact={}">{}</a>', url, row.pk, row.participant_count)
 
-    def delete_model(self, request: HttpRequest, obj: Institution) -> None:
-        registry.remove_institution(obj, actor=actor(request), reason=why(request))
+    def remove(self, obj: Institution, *, actor: str, reason: str) -> None:
+        registry.remove_institution(obj, actor=actor, reason=reason)
 
     def protected(self, objs: list[Institution]) -> list[str]:
         return [f"{row} still has participants" for row in objs if row.participants.present().exists()]
@@ -226,6 +250,14 @@ class ApiKeyInline(TabularInline):
         return False
 
 
+def taken_for_ruuter(admin: Any, request: HttpRequest, row: Participant) -> Foreseen:
+    if row.is_relay:
+        return Foreseen(left=gettext("this relay's own entry"))
+    if row.success_statuses == names.RUUTER_STATUSES:
+        return Foreseen(left=gettext("has it already"))
+    return Foreseen(row.success_statuses, names.RUUTER_STATUSES)
+
+
 @admin.register(Participant)
 class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
     form = ParticipantForm
@@ -243,8 +275,17 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
     readonly_fields = ("public_id", "created_at", "state", "status_reason")
     fields = PARTICIPANT_FIELDS
     inlines = (ApiKeyInline, PublicKeyInline, MembershipInline)
-    action_form = StepForm
-    actions = ("suspend", "lift", "activate", "revoke", "reinstate", "take_for_ruuter", "export_csv", "export_json")
+    actions = (
+        "suspend",
+        "lift",
+        "activate",
+        "revoke",
+        "reinstate",
+        "take_for_ruuter",
+        "export_csv",
+        "export_json",
+        "delete_selected",
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Participant]:
         return Participant.objects.present()
@@ -286,11 +327,8 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
         else:
             request.issued_key = registry.register(obj, actor=actor(request))  # type: ignore[attr-defined]
 
-    def delete_model(self, request: HttpRequest, obj: Participant) -> None:
-        try:
-            registry.remove_unused_participant(obj, actor=actor(request), reason=why(request))
-        except DomainError as error:
-            self.message_user(request, error.detail, messages.ERROR)
+    def remove(self, obj: Participant, *, actor: str, reason: str) -> None:
+        registry.remove_unused_participant(obj, actor=actor, reason=reason)
 
     def protected(self, objs: list[Participant]) -> list[str]:
         return [f"{row}: {said}" for row in objs for said in dependence.on(row)]
@@ -346,10 +384,22 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
         }
         return TemplateResponse(request, "admin/participants/participant/issue_key.html", context)
 
-    @admin.action(description="Built on Ruuter: 2xx and 300 mean success", permissions=["change"])
-    def take_for_ruuter(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        count = registry.set_success_statuses(queryset, names.RUUTER_STATUSES, actor=actor(request))
-        self.message_user(request, f"{count} changed; {len(queryset) - count} had it already, or may not be changed.")
+    @previewed(
+        taken_for_ruuter,
+        description=_("Built on Ruuter: 2xx and 300 mean success"),
+        permissions=["change"],
+        form=PerhapsWhy,
+        done=_("%(count)s changed; %(left)s had it already, or may not be changed."),
+    )
+    def take_for_ruuter(self, request: HttpRequest, rows: list[Participant], said: dict[str, Any]) -> int:
+        statuses = names.RUUTER_STATUSES
+        return registry.set_success_statuses(rows, statuses, actor=actor(request), reason=said["reason"])
+
+
+def revoked(admin: Any, request: HttpRequest, row: ApiKey) -> Foreseen:
+    if row.revoked_at:
+        return Foreseen(left=gettext("was revoked already"))
+    return Foreseen(gettext("valid") if row.is_valid else gettext("expired"), gettext("revoked: void at once"))
 
 
 @admin.register(ApiKey)
@@ -369,7 +419,6 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         "last_used_from", "revoked_at",
     )  # fmt: skip
     actions = ("revoke",)
-    action_form = ReasonForm
 
     @admin.display(description="state")
     def state(self, row: ApiKey) -> SafeString:
@@ -380,11 +429,15 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("participants.revoke_apikey")
 
-    @admin.action(description="Revoke: void at once, and for good", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        reason = why(request)
-        count = sum(registry.revoke_key(key, actor=actor(request), reason=reason) for key in queryset)
-        self.message_user(request, f"{count} revoked; {len(queryset) - count} were already.")
+    @previewed(
+        revoked,
+        description=_("Revoke: void at once, and for good"),
+        permissions=["revoke"],
+        form=PerhapsWhy,
+        done=_("%(count)s revoked; %(left)s were already."),
+    )
+    def revoke(self, request: HttpRequest, rows: list[ApiKey], said: dict[str, Any]) -> int:
+        return sum(registry.revoke_key(key, actor=actor(request), reason=said["reason"]) for key in rows)
 
 
 @admin.register(Room)
@@ -408,8 +461,5 @@ class RoomAdmin(SavesMemberships):
     def has_delete_permission(self, request: HttpRequest, obj: Room | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not (obj and obj.name == names.NATIONAL)
 
-    def delete_model(self, request: HttpRequest, obj: Room) -> None:
-        try:
-            rooms.close(obj, actor=actor(request), reason=why(request))
-        except DomainError as error:
-            self.message_user(request, error.detail, messages.ERROR)
+    def remove(self, obj: Room, *, actor: str, reason: str) -> None:
+        rooms.close(obj, actor=actor, reason=reason)

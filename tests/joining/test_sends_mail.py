@@ -172,7 +172,7 @@ def test_a_mail_that_is_refused_costs_the_others_nothing(
     registrar = people.browser(people.person("registrar"))
     ids = list(Mail.objects.values_list("pk", flat=True))
     url = reverse("admin:participants_mail_changelist")
-    answer = registrar.post(url, {"action": "try_again", "_selected_action": ids}, follow=True)
+    answer = people.chosen(registrar, url, "try_again", ids)
     assert "2 will be tried again" in answer.content.decode()
     assert mail.send() == 2
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from participants import directory, life
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from tests import factories
+from tests.staff.people import chosen
 
 pytestmark = pytest.mark.django_db
 
@@ -113,7 +114,7 @@ def test_revoking_a_key_voids_it_at_once_and_counts(admin_client: Client) -> Non
     key = bot.row.keys.get()
     url = reverse("admin:participants_apikey_changelist")
     for expected in ("1 revoked; 0 were already", "0 revoked; 1 were already"):
-        page = admin_client.post(url, {"action": "revoke", "_selected_action": [key.pk]}, follow=True)
+        page = chosen(admin_client, url, "revoke", [key])
         assert expected in page.content.decode()
     assert directory.current().credential(bot.key) is None
     assert directory.current().credential(other.key) is not None
@@ -141,8 +142,7 @@ def test_actions_change_the_status_at_once(
     if before == "Revoked":
         life.revoke([bot.row], actor="tests", reason="it is gone")
     url = reverse("admin:participants_participant_changelist")
-    data = {"action": action, "_selected_action": [bot.row.pk], "reason": "it misbehaves"}
-    page = admin_client.post(url, data, follow=True)
+    page = chosen(admin_client, url, action, [bot.row], reason="it misbehaves")
     assert says in page.content.decode()
     bot.row.refresh_from_db()
     assert bot.row.status == after
@@ -218,8 +218,8 @@ def test_success_statuses_have_presets(admin_client: Client) -> None:
 
 def test_many_are_taken_for_ruuter_at_once(admin_client: Client) -> None:
     one, two = factories.participant(), factories.participant(success_statuses="2xx,300")
-    data = {"action": "take_for_ruuter", "_selected_action": [one.row.pk, two.row.pk]}
-    page = admin_client.post(reverse("admin:participants_participant_changelist"), data, follow=True).content.decode()
+    url = reverse("admin:participants_participant_changelist")
+    page = chosen(admin_client, url, "take_for_ruuter", [one.row, two.row]).content.decode()
     assert "1 changed; 1 had it already" in page
     one.row.refresh_from_db()
     assert one.row.success_statuses == "2xx,300"

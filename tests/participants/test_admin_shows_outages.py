@@ -15,6 +15,7 @@ from django.utils.timezone import make_aware
 from participants import outage_calendar, outages
 from participants.models import Change, Outage
 from tests import factories
+from tests.staff.people import chosen
 
 pytestmark = pytest.mark.django_db
 
@@ -55,11 +56,11 @@ def test_the_list_ends_many_and_says_how_many(admin_client: Client) -> None:
     bot = factories.participant()
     rows = [factories.outage(bot), factories.outage(bot, begins_in=60)]
     outages.end(rows[0], actor="anna")
-    data = {"action": "end_all", "_selected_action": [row.pk for row in rows]}
     url = reverse("admin:participants_outage_changelist")
-    page = admin_client.post(url, data, follow=True).content.decode()
-    assert "1 of 2 ended" in page
+    page = chosen(admin_client, url, "end_all", rows, reason="mended").content.decode()
+    assert "1 ended; 1 were over already." in page
     assert "is over already" in page
+    assert Change.objects.filter(action="end", reason="mended").count() == 1
 
 
 def test_the_calendar_shows_now_next_and_the_month(admin_client: Client, clock: time_machine.Traveller) -> None:

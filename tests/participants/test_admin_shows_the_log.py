@@ -38,7 +38,8 @@ def listed(client: Client, **asked: str) -> list[Change]:
 def test_a_history_page_says_who_from_where_what_and_why(admin_client: Client) -> None:
     bot = factories.participant("tax-bot")
     url = reverse("admin:participants_participant_changelist")
-    data = {"action": "suspend", "_selected_action": [bot.row.pk], "reason": "it floods the police"}
+    said = {"reason": "it floods the police", "confirmed": "yes"}
+    data = {"action": "suspend", "_selected_action": [bot.row.pk], **said}
     admin_client.post(url, data, REMOTE_ADDR="192.0.2.7")
     page = admin_client.get(reverse("admin:participants_participant_history", args=[bot.row.pk]))
     said = text(page)

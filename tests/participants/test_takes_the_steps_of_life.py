@@ -177,9 +177,9 @@ def test_the_page_shows_the_new_key_once(admin_client: Client) -> None:
 
 def test_actions_ask_why(admin_client: Client) -> None:
     bot = factories.participant()
-    data = {"action": "suspend", "_selected_action": [bot.row.pk]}
+    data = {"action": "suspend", "_selected_action": [bot.row.pk], "confirmed": "yes"}
     url = reverse("admin:participants_participant_changelist")
-    assert "Write why" in admin_client.post(url, data, follow=True).content.decode()
+    assert "This field is required" in admin_client.post(url, data, follow=True).content.decode()
     assert "Enter a valid date" in (
         admin_client.post(url, {**data, "reason": "it floods", "until": "tomorrow"}, follow=True).content.decode()
     )

@@ -14,6 +14,7 @@ from participants.models import Change
 from relay import admin, dead_letter_jobs, tasks
 from relay.models import DeadLetterJob, Delivery, State
 from tests import factories
+from tests.staff.people import chosen
 
 pytestmark = pytest.mark.django_db
 ADD = "admin:relay_deadletterjob_add"
@@ -103,8 +104,7 @@ def test_whoever_may_only_look_cannot_ask(client: Client) -> None:
 def test_acts_on_chosen_ones_are_written_down(admin_client: Client) -> None:
     dead = letters(3)
     for action, rows in (("requeue", dead[:2]), ("discard", dead[2:])):
-        data = {"action": action, "_selected_action": [row.pk for row in rows]}
-        admin_client.post(reverse("admin:relay_delivery_changelist"), data)
+        chosen(admin_client, reverse("admin:relay_delivery_changelist"), action, rows)
     changes = {change.action: change for change in Change.objects.filter(kind="delivery")}
     assert {change.actor for change in changes.values()} == {"admin"}
     assert changes["requeue"].after["count"] == 2
@@ -115,7 +115,7 @@ def test_acts_on_chosen_ones_are_written_down(admin_client: Client) -> None:
 def test_more_than_a_request_should_do_is_left_to_a_job(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MOST_CHOSEN", 2)
+    monkeypatch.setattr(admin.DeliveryAdmin, "most_chosen", 2)
     data = {"action": "requeue", "_selected_action": [row.pk for row in letters(3)]}
     page = admin_client.post(reverse("admin:relay_delivery_changelist"), data, follow=True)
     assert reverse(ADD).encode() in page.content

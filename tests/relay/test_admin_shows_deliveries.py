@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from relay.models import Delivery, Message, State
 from tests import factories
+from tests.staff.people import chosen
 
 pytestmark = pytest.mark.django_db
 
@@ -20,8 +21,8 @@ LIST = "admin:relay_delivery_changelist"
 
 
 def act(client: Client, action: str, *rows: Delivery) -> str:
-    data = {"action": action, "_selected_action": [row.pk for row in rows]}
-    return client.post(reverse(LIST), data, follow=True).content.decode()
+    page: str = chosen(client, reverse(LIST), action, rows).content.decode()
+    return page
 
 
 def dead(**columns: Any) -> Delivery:

@@ -103,7 +103,7 @@ def test_a_superuser_is_changed_by_superusers_only(ada: Client) -> None:
     assert ada.post(reverse("admin:auth_user_do", args=[root.pk, "reset-password"])).status_code == 403
     page = ada.post(
         reverse("admin:auth_user_changelist"),
-        {"action": "end_sessions", "_selected_action": [str(root.pk)]},
+        {"action": "end_sessions", "_selected_action": [str(root.pk)], "confirmed": "yes"},
         follow=True,
     ).content.decode()
     assert "Only a superuser" in page

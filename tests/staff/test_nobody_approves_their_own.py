@@ -37,7 +37,7 @@ def release_by_button(user: User) -> bool:
 
 def release_in_the_list(user: User) -> bool:
     row = own_release(user)
-    fields = {"action": "approve", "_selected_action": [str(row.pk)]}
+    fields = {"action": "approve", "_selected_action": [str(row.pk)], "confirmed": "yes"}
     browser(user).post(reverse("admin:updates_release_changelist"), fields)
     return Release.objects.get(pk=row.pk).state == "approved"
 
@@ -85,7 +85,7 @@ def application_rejected_by_button(user: User) -> bool:
 
 def application_in_the_list(user: User) -> bool:
     row = own_application(user)
-    fields = {"action": "approve", "_selected_action": [str(row.pk)]}
+    fields = {"action": "approve", "_selected_action": [str(row.pk)], "confirmed": "yes"}
     browser(user).post(reverse("admin:participants_application_changelist"), fields)
     return is_decided(row)
 

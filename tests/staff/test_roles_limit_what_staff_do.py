@@ -37,7 +37,8 @@ class Act:
 
 def action(model: str, name: str, pk: object) -> Callable[[Client], Any]:
     url = reverse(f"admin:{model}_changelist")
-    return lambda client: client.post(url, {"action": name, "_selected_action": [str(pk)], "reason": "a reason"})
+    fields = {"action": name, "_selected_action": [str(pk)], "reason": "a reason", "confirmed": "yes"}
+    return lambda client: client.post(url, fields)
 
 
 def button(model: str, name: str, pk: object) -> Callable[[Client], Any]:
@@ -182,7 +183,7 @@ def change_institution() -> Act:
 def delete_institutions() -> Act:
     row = factories.institution()
     url = reverse("admin:participants_institution_changelist")
-    fields = {"action": "delete_selected", "_selected_action": [str(row.pk)], "post": "yes"}
+    fields = {"action": "delete_selected", "_selected_action": [str(row.pk)], "confirmed": "yes"}
     return Act(
         "participants.delete_institution",
         lambda client: client.post(url, fields),

@@ -14,6 +14,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from tests import factories
+from tests.staff.people import chosen
 from tests.updates.staff import Staff, bring_to, in_wave, manifest, public_text, report, sign
 from updates import reports
 from updates.models import Release, Rollout, StaffKey
@@ -119,23 +120,19 @@ def test_registers_and_withdraws_keys(staff: Staff, anna: Client) -> None:
     assert "base64 of 32 bytes" in text_of(anna.post(url, form | {"public_key": "AAAA"}))
     key = staff.rows["anna"]
     assert "The key is withdrawn." in press(anna, "staffkey", key.pk, "withdraw")
-    answer = anna.post(
-        reverse("admin:updates_staffkey_changelist"),
-        {"action": "withdraw", "_selected_action": list(StaffKey.objects.values_list("pk", flat=True))},
-        follow=True,
-    )
-    assert "2 of 3 withdrawn." in text_of(answer)
+    answer = chosen(anna, reverse("admin:updates_staffkey_changelist"), "withdraw", StaffKey.objects.all())
+    assert "2 withdrawn; 1 left alone." in text_of(answer)
 
 
 def test_acts_on_many_releases(staff: Staff, anna: Client, bert: Client) -> None:
     staff.draft("1.1.0")
     staff.draft("1.2.0", staff.keys["anna"])
-    chosen = {"_selected_action": list(Release.objects.values_list("pk", flat=True))}
+    rows = list(Release.objects.all())
     url = reverse("admin:updates_release_changelist")
-    assert "0 of 2 approved." in text_of(anna.post(url, {"action": "approve", **chosen}, follow=True))
-    assert "2 of 2 approved." in text_of(bert.post(url, {"action": "approve", **chosen}, follow=True))
-    said = text_of(bert.post(url, {"action": "publish", **chosen}, follow=True))
-    assert "1 of 2 published." in said
+    assert "0 approved; 2 left alone." in text_of(chosen(anna, url, "approve", rows))
+    assert "2 approved; 0 left alone." in text_of(chosen(bert, url, "approve", rows))
+    said = text_of(chosen(bert, url, "publish", rows))
+    assert "1 published; 1 left alone." in said
     assert "1.2.0 needs the valid signatures of 2 different people; only anna signed it." in said
 
 

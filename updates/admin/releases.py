@@ -12,8 +12,11 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from participants.admin import actor, badge
+from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
 from participants.admin.pages import DomainAdmin
 from updates import manifest, releases, signatures, staff_keys
@@ -32,6 +35,13 @@ class NewKeyForm(forms.Form):
         widget=forms.TextInput(attrs={"size": 60, "class": "vTextField"}),
         help_text="The line in FILE.pub, as `dmr-agent release keygen` writes it. Never the private key.",
     )
+
+
+def withdrawn(admin: Any, request: HttpRequest, row: StaffKey) -> Foreseen:
+    what = f"{row.person}: {row.key_id[:16]}…"
+    if not row.is_valid:
+        return Foreseen(left=gettext("is withdrawn already"), what=what)
+    return Foreseen(gettext("valid"), gettext("withdrawn"), what=what)
 
 
 @admin.register(StaffKey)
@@ -73,9 +83,16 @@ class StaffKeyAdmin(DomainAdmin):
     def has_withdraw_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "withdraw")
 
-    @admin.action(description="Withdraw: signatures by it count for nothing", permissions=["withdraw"])
-    def withdraw(self, request: HttpRequest, queryset: QuerySet[StaffKey]) -> None:
-        self.act_on_all(request, queryset, lambda row: staff_keys.withdraw(row, actor=actor(request)), "withdrawn")
+    @previewed(
+        withdrawn,
+        description=_("Withdraw: signatures by it count for nothing"),
+        permissions=["withdraw"],
+        form=PerhapsWhy,
+        done=_("%(count)s withdrawn; %(left)s left alone."),
+    )
+    def withdraw(self, request: HttpRequest, rows: list[StaffKey], said: dict[str, Any]) -> int:
+        who, reason = actor(request), said["reason"]
+        return each(request, rows, lambda row: staff_keys.withdraw(row, actor=who, reason=reason))
 
 
 class ImportForm(forms.Form):
@@ -97,6 +114,25 @@ class ImportForm(forms.Form):
         if bool(data.get("manifest_file")) == bool(data.get("manifest_text")):
             raise forms.ValidationError("Choose a file, or paste the manifest: one of the two.")
         return data
+
+
+def approved(admin: Any, request: HttpRequest, row: Release) -> Foreseen:
+    if row.state != Release.State.DRAFT:
+        return Foreseen(left=gettext("%(state)s: only a draft is approved") % {"state": row.get_state_display()})
+    if row.author_id == request.user.pk:
+        return Foreseen(left=gettext("is your own: somebody else must approve it"))
+    return Foreseen(row.get_state_display(), str(Release.State.APPROVED.label))
+
+
+def published(admin: Any, request: HttpRequest, row: Release) -> Foreseen:
+    if row.state != Release.State.APPROVED:
+        said = gettext("%(state)s: only what is approved is published")
+        return Foreseen(left=said % {"state": row.get_state_display()})
+    people = len(signatures.signers(row))
+    if people < signatures.THRESHOLD:
+        said = gettext("signed by %(people)s of %(needed)s people")
+        return Foreseen(left=said % {"people": people, "needed": signatures.THRESHOLD})
+    return Foreseen(row.get_state_display(), str(Release.State.PUBLISHED.label))
 
 
 @admin.register(Release)
@@ -221,12 +257,24 @@ class ReleaseAdmin(DomainAdmin):
     def has_publish_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "publish")
 
-    @admin.action(description="Approve", permissions=["approve"])
-    def approve(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
+    @previewed(
+        approved,
+        description=_("Approve"),
+        permissions=["approve"],
+        form=PerhapsWhy,
+        done=_("%(count)s approved; %(left)s left alone."),
+    )
+    def approve(self, request: HttpRequest, rows: list[Release], said: dict[str, Any]) -> int:
         user: Any = request.user
-        self.act_on_all(request, queryset, lambda row: releases.approve(row, user), "approved")
+        return each(request, rows, lambda row: releases.approve(row, user, said["reason"]))
 
-    @admin.action(description="Publish", permissions=["publish"])
-    def publish(self, request: HttpRequest, queryset: QuerySet[Release]) -> None:
+    @previewed(
+        published,
+        description=_("Publish"),
+        permissions=["publish"],
+        form=PerhapsWhy,
+        done=_("%(count)s published; %(left)s left alone."),
+    )
+    def publish(self, request: HttpRequest, rows: list[Release], said: dict[str, Any]) -> int:
         user: Any = request.user
-        self.act_on_all(request, queryset, lambda row: releases.publish(row, user), "published")
+        return each(request, rows, lambda row: releases.publish(row, user, said["reason"]))
