@@ -35,6 +35,7 @@ reserve_metrics()
 _django = get_wsgi_application()
 
 from participants.authentication import is_known
+from participants.void_keys import Watch
 from relay.delivery import wake
 from relay.inbox import leases
 from relay.inbox.waiting import Place, polls
@@ -58,6 +59,7 @@ def prepare_thread() -> None:
 
 
 _prefix: str = settings.PATH_PREFIX
+_void_keys = Watch()
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web", initializer=prepare_thread)
 # Pages for people, and the hashing of guessed passwords, wait for one another and not in the way of messages.
 _staff_threads = ThreadPoolExecutor(STAFF_THREADS, thread_name_prefix="staff", initializer=prepare_thread)
@@ -182,11 +184,11 @@ async def hung_up(exchange: Exchange) -> None:
 
 
 async def look_into_inboxes(recipient_ids: Collection[int]) -> set[int]:
-    """Which of these participants have something to fetch."""
+    """Which of these participants have something to fetch, or wait with a key that is void and are to be told."""
 
     def look() -> set[int]:
         try:
-            return leases.with_something(recipient_ids)
+            return leases.with_something(recipient_ids) | _void_keys.holders(polls.keys())
         finally:
             close_old_connections()
 

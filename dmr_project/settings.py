@@ -231,6 +231,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"queue": queues.MAINTENANCE, "expires": 10},
     },
+    "keys": {
+        "task": "participants.notice_keys",
+        "schedule": 600.0,
+        "options": {"queue": queues.MAINTENANCE, "expires": 600},
+    },
     "mail": {
         "task": "participants.send_mail",
         "schedule": 5.0,

@@ -9,13 +9,13 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from participants import mail
-from participants.models import Application, Claim, Invitation
+from participants.models import Application, Claim, Invitation, Language, Participant
 
 SIGNED = _("Bürokratt's central team")
 
 
 def invitation(row: Invitation, link: str) -> None:
-    _post(
+    post(
         row.email,
         row.language,
         _("You are invited to join Bürokratt's network"),
@@ -23,7 +23,7 @@ def invitation(row: Invitation, link: str) -> None:
         "%(link)s",
         _("If you did not expect this, do nothing."),
         link=link,
-        until=_day(row.expires_at),
+        until=day(row.expires_at),
     )
 
 
@@ -77,7 +77,7 @@ def withdrawn(row: Application) -> None:
 
 def claim(row: Claim, link: str) -> None:
     participant = row.participant
-    _post(
+    post(
         participant.technical_email or participant.contact_email,
         row.language,
         _("Fetch the key of %(name)s"),
@@ -87,12 +87,12 @@ def claim(row: Claim, link: str) -> None:
         name=participant.name,
         institution=participant.institution.name,
         link=link,
-        until=_day(row.expires_at),
+        until=day(row.expires_at),
     )
 
 
 def _to_applicant(row: Application, subject: Promise, *paragraphs: Promise | str, **facts: Any) -> None:
-    _post(
+    post(
         row.contact_email,
         row.language,
         subject,
@@ -105,12 +105,18 @@ def _to_applicant(row: Application, subject: Promise, *paragraphs: Promise | str
     )
 
 
-def _post(to: str, language: str, subject: Promise | str, *paragraphs: Promise | str, **facts: Any) -> None:
+def language_of(participant: Participant) -> str:
+    """The one it last chose, as an applicant or for its key; Estonian where it never has."""
+    newest = participant.claims.first()
+    return newest.language if newest else Language.ESTONIAN
+
+
+def post(to: str, language: str, subject: Promise | str, *paragraphs: Promise | str, **facts: Any) -> None:
     with translation.override(language):
         greeting, *said = (str(each) for each in (_("Hello,"), *paragraphs, SIGNED))
         text = "\n\n".join([greeting, *(each % facts for each in said)])
         mail.post(to, str(subject) % facts, f"{text}\n")
 
 
-def _day(moment: Any) -> str:
+def day(moment: Any) -> str:
     return f"{timezone.localtime(moment):%d.%m.%Y}"

@@ -8,3 +8,4 @@ KEYLESS = Counter("dmr_keyless_requests_total", "Messages believed by their sour
 OUTAGES = Counter("dmr_outages_total", "Outages of participants, by what was said of them.", ["event"])
 MAILS = Counter("dmr_mails_total", "Mails to those who join, by result.", ["result"])
 APPLICATIONS = Counter("dmr_applications_total", "Applications to join, by what became of them.", ["step"])
+KEY_NOTICES = Counter("dmr_key_notices_total", "Keys whose end was told to contacts, by days ahead.", ["days"])

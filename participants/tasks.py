@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from dmr_project.lib import queues
-from participants import announcements, audit, life, mail, outages
+from participants import announcements, audit, key_notices, life, mail, outages
 
 
 @shared_task(name="participants.anchor", queue=queues.MAINTENANCE, time_limit=60)
@@ -25,6 +25,12 @@ def keep_time() -> None:
 def send_mail() -> None:
     """Sends the mails that are due."""
     mail.send()
+
+
+@shared_task(name="participants.notice_keys", queue=queues.MAINTENANCE, time_limit=60)
+def notice_keys() -> None:
+    """Tells participants of their keys that expire soon."""
+    key_notices.send()
 
 
 @shared_task(name="participants.forget_mail", queue=queues.MAINTENANCE, time_limit=60)

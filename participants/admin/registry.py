@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
-from participants import dependence, history, names, registry, rooms
+from participants import dependence, history, key_notices, names, registry, rooms
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.exchange import ExchangePages
 from participants.admin.life import LifeSteps
@@ -402,6 +402,20 @@ def revoked(admin: Any, request: HttpRequest, row: ApiKey) -> Foreseen:
     return Foreseen(gettext("valid") if row.is_valid else gettext("expired"), gettext("revoked: void at once"))
 
 
+class ExpiresSoon(admin.SimpleListFilter):
+    title = _("expires")
+    parameter_name = "expires"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(str(days), _("within %(days)s days") % {"days": days}) for days in key_notices.DAYS]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        days = self.value()
+        if days not in {str(each) for each in key_notices.DAYS}:
+            return queryset
+        return queryset.valid().filter(expires_at__lte=timezone.now() + timedelta(days=int(days)))
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
     list_display = (
@@ -409,6 +423,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         "last_used_from",
     )  # fmt: skip
     list_filter = (
+        ExpiresSoon,
         ("revoked_at", admin.EmptyFieldListFilter),
         ("participant__institution", admin.RelatedOnlyFieldListFilter),
     )

@@ -17,6 +17,7 @@ from dmr_project.lib import schema
 from dmr_project.lib.api import json_object, moment
 from dmr_project.lib.errors import InvalidInput
 from participants.authentication import caller
+from participants.directory import Credential
 from relay import metrics
 from relay.api.messages import RelayEndpoint
 from relay.inbox import answers, leases
@@ -123,7 +124,8 @@ class Inbox(RelayEndpoint):
             return _answer("messages", found)
         if wait and "dmr.can_wait" in environ:
             # dmr_project.rsgi waits there, and asks us again with the same place.
-            place = environ.get("dmr.place") or polls.take(recipient.id, wait)
+            key_id = request.auth.key_id if isinstance(request.auth, Credential) else None
+            place = environ.get("dmr.place") or polls.take(recipient.id, wait, key_id)
             if place is None:
                 return _answer("turned_away", [], come_again=random.randint(*COME_AGAIN))
             environ["dmr.wait"] = place

@@ -36,6 +36,7 @@ class Place:
 
     recipient_id: int
     until: float
+    key_id: int | None = None  # by which it was let in
     woken: asyncio.Future[None] | None = None
 
 
@@ -50,13 +51,13 @@ class Polls:
 
     # -- from any thread --
 
-    def take(self, recipient_id: int, seconds: float) -> Place | None:
+    def take(self, recipient_id: int, seconds: float, key_id: int | None = None) -> Place | None:
         """A place for so long; None where there is none left. Whoever takes one must leave it."""
         with self._lock:
             of_one = sum(1 for place in self._places if place.recipient_id == recipient_id)
             if self._is_closed or len(self._places) >= MOST_WAITING or of_one >= MOST_OF_ONE:
                 return None
-            place = Place(recipient_id, time.monotonic() + seconds)
+            place = Place(recipient_id, time.monotonic() + seconds, key_id)
             self._places.add(place)
             metrics.INBOX_WAITING.set(len(self._places))
         return place
@@ -65,6 +66,11 @@ class Polls:
         with self._lock:
             self._places.discard(place)
             metrics.INBOX_WAITING.set(len(self._places))
+
+    def keys(self) -> set[int]:
+        """By which those that wait were let in."""
+        with self._lock:
+            return {place.key_id for place in self._places if place.key_id is not None}
 
     # -- on the event loop --
 

@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.test import Client
 
 from observability import alerts, collectors, notices
-from participants import applications, mail
+from participants import applications, key_notices, mail, registry
 from participants.models import Application
 from relay import announcements, limits
 from relay.delivery import breaker, claim, dead_letter, settle, sweeper, wake
@@ -268,6 +268,14 @@ def apply(world: World) -> None:
 def send_what_an_application_causes(world: World) -> None:
     apply(world)
     mail.send()
+
+
+@moves("dmr_key_notices_total")
+def tell_of_a_key_that_expires(world: World) -> None:
+    bot = factories.participant(contact_email="mari@amet.test")
+    registry.issue_key(bot.row, actor="tests", expires_at=now() + timedelta(days=60))
+    with time_machine.travel(now() + timedelta(days=40)):
+        key_notices.send()
 
 
 # -- updates and the fleet --
