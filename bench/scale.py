@@ -53,12 +53,13 @@ def main(stored: int) -> None:
     from django.db import connection
 
     from participants import registry
-    from relay.delivery import wake
+    from relay.delivery import claim, wake
 
     call_command("migrate", verbosity=0, interactive=False)
     registry.ensure_own_entries()
     with connection.cursor() as cursor, patch.object(wake, "pump"):  # nobody is to deliver
         cursor.execute("SET synchronous_commit = off")
+        claim.prepare_connection()
         add_participants(cursor, SMALL)
         empty = measured(cursor)
         add_participants(cursor, PARTICIPANTS - SMALL)

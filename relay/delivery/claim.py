@@ -140,8 +140,21 @@ _CLAIM = """
     )
     UPDATE relay_delivery
     SET state = 'delivering', attempts = attempts + 1, lease_until = %(lease_until)s, lease_token = %(token)s
-    WHERE id IN (SELECT id FROM picked) AND state = 'pending'
+    WHERE id IN (SELECT id FROM picked) AND state || '' = 'pending'
 """
+
+
+def prepare_connection() -> None:
+    """Call it once on a connection that claims. Statistics must not mislead the planner, however they come about.
+
+    When they were taken nothing may have been pending. By them it would read all that is pending, by whatever
+    partial index, for each recipient, and sort it; and again for each picked row, which `state || ''` above prevents.
+    What has to be sorted after all looks so costly then that it would be compiled first.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            for setting in ("enable_sort", "enable_incremental_sort", "jit"):
+                cursor.execute(f"SET {setting} = off")
 
 
 def claim(most: int, busy: Collection[int] = (), after: int = 0) -> list[Claimed]:

@@ -80,7 +80,7 @@ class Engine:
         self._cursor = 0  # where the next claim begins its round of the recipients
         self._claimed_at = timezone.now()
         self._connection_checked_at = 0.0
-        self._tuned: object = None  # the connection that _commit_without_waiting has seen
+        self._tuned: object = None  # the connection that _prepare_connection has seen
 
     # -- from any thread --
 
@@ -352,7 +352,7 @@ class Engine:
                 close_old_connections()
                 self._connection_checked_at = time.monotonic()
             try:
-                self._commit_without_waiting()
+                self._prepare_connection()
                 return work()
             except (OperationalError, InterfaceError):
                 connection.close()
@@ -360,8 +360,8 @@ class Engine:
 
         return await asyncio.get_running_loop().run_in_executor(self._database, fresh)
 
-    def _commit_without_waiting(self) -> None:
-        """On this thread's connection, once: a crash of PostgreSQL may undo the last moment's claims and outcomes.
+    def _prepare_connection(self) -> None:
+        """This thread's, once. A crash of PostgreSQL may undo the last moment's claims and outcomes.
 
         Then they are attempted again, as after a lost lease; nothing accepted is lost. See docs/adr/0008.
         """
@@ -369,6 +369,7 @@ class Engine:
         if connection.vendor == "postgresql" and connection.connection is not self._tuned:
             with connection.cursor() as cursor:
                 cursor.execute("SET synchronous_commit = off")
+            claim.prepare_connection()
             self._tuned = connection.connection
 
 

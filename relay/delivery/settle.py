@@ -122,8 +122,9 @@ _DELIVERED = """
     SET state = 'delivered', delivered_at = %(at)s, ended_at = %(at)s, last_status = o.status,
         last_seconds = o.seconds, last_error = '', lease_until = NULL, lease_token = NULL
     FROM {outcomes}
-    WHERE relay_delivery.id = o.id AND lease_token = o.token AND state = 'delivering'
+    WHERE relay_delivery.id = o.id AND lease_token = o.token AND state || '' = 'delivering'
 """
+# (`state || ''`: found by their keys, and not by the partial indexes, whose statistics may say that they are empty.)
 # With it, when their payloads are due; see retention.note_ended, which is its other half on SQLite.
 _DELIVERED_AND_DUE = """
     WITH ended AS ({delivered} RETURNING message_id, o.retention)
