@@ -9,3 +9,6 @@ class Wiring(AppConfig):
     def ready(self) -> None:
         # Registers the system checks, and with the Celery application every task under its broker.
         from dmr_project import celery, checks  # noqa: F401
+        from dmr_project.wording import mark_all
+
+        mark_all()

@@ -270,6 +270,7 @@ CELERY_BEAT_SCHEDULE = {
 
 # -- applications --
 INSTALLED_APPS = [
+    "dmr_project.apps.Wiring",  # marks what is translated, before forms copy it
     "django.contrib.auth",
     "staff",  # its templates stand before the theme's, and those before Django's
     "unfold.apps.BasicAppConfig",
@@ -281,7 +282,6 @@ INSTALLED_APPS = [
     "django_prometheus",
     "rest_framework",
     "drf_spectacular",
-    "dmr_project.apps.Wiring",
     "participants",
     "relay",
     "updates",
@@ -334,6 +334,7 @@ FORMAT_MODULE_PATH = ["dmr_project.formats"]
 STATIC_URL = f"{PATH_PREFIX}/static/"
 WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
 WHITENOISE_AUTOREFRESH = False
+LOCALE_PATHS = [BASE_DIR / "dmr_project" / "locale"]
 LANGUAGES = [("et", "Eesti"), ("en", "English")]
 LANGUAGE_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SAMESITE = "Lax"

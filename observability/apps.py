@@ -1,6 +1,7 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class Observability(AppConfig):
     name = "observability"
-    verbose_name = "Observability"
+    verbose_name = _("Observability")

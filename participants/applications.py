@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import Conflict, DomainError, Forbidden, InvalidInput
@@ -183,16 +184,23 @@ def _refuse_floods(application: Application) -> None:
 def _refuse_own(application: Application, user: User) -> None:
     if application.entered_by_id == user.pk:
         raise OwnApplication(
-            f"{application} was entered by {user.get_username()}, or by their invitation: somebody else must decide."
+            gettext("%(application)s was entered by %(user)s, or by their invitation: somebody else must decide.")
+            % {"application": application, "user": user.get_username()}
         )
     named = {application.contact_email.casefold(), application.technical_email.casefold()}
     if user.email and user.email.casefold() in named:
-        raise OwnApplication(f"{application} names {user.get_username()} as its contact: somebody else must decide.")
+        raise OwnApplication(
+            gettext("%(application)s names %(user)s as its contact: somebody else must decide.")
+            % {"application": application, "user": user.get_username()}
+        )
 
 
 def _refuse_ended(application: Application) -> None:
     if not application.is_open:
-        raise WrongState(f"{application} is {application.get_state_display().lower()} already.")
+        raise WrongState(
+            gettext("%(application)s is %(state)s already.")
+            % {"application": application, "state": application.get_state_display().lower()}
+        )
 
 
 def _institution(name: str, actor: str) -> Institution:

@@ -1,9 +1,10 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class Participants(AppConfig):
     name = "participants"
-    verbose_name = "Registry"
+    verbose_name = _("Registry")
 
     def ready(self) -> None:
         from participants import log_ins  # noqa: F401 -- listens to who logs in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext
 
 from participants import history, keys, links, statuses
 from participants.models import CalendarFeed, Participant
@@ -30,7 +31,7 @@ def find(token: str) -> CalendarFeed:
     """Raises NoSuchLink: also where its participant was revoked, or its person may not look any more."""
     row = CalendarFeed.objects.filter(token_digest=keys.digest(token)).select_related("participant", "user").first()
     if row is None or not _may_look(row):
-        raise links.NoSuchLink("There is no such calendar. Make a new address.")
+        raise links.NoSuchLink(gettext("There is no such calendar. Make a new address."))
     return row
 
 

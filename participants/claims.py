@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import Forbidden, InvalidInput
@@ -21,7 +22,10 @@ def offer(participant: Participant, *, actor: str, language: str = Language.ESTO
     Raises InvalidInput where nobody's address is known, Forbidden.
     """
     if participant.is_relay or participant.status in statuses.VOID:
-        raise Forbidden(f"{participant} gets no key: it is {names.RELAY}, or was deleted or revoked.")
+        raise Forbidden(
+            gettext("%(participant)s gets no key: it is %(relay)s, or was deleted or revoked.")
+            % {"participant": participant, "relay": names.RELAY}
+        )
     if not (participant.technical_email or participant.contact_email):
         detail = f"{participant} has no contact with an e-mail address; write one on its page."
         raise InvalidInput(detail, errors=[{"field": "technical_email", "detail": detail}])

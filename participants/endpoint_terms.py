@@ -15,6 +15,7 @@ from cryptography.x509 import Certificate
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from dmr_project.lib import certificates, sealing
 from dmr_project.lib.certificates import BadCertificate, Seen
@@ -48,9 +49,11 @@ def change(participant: Participant, given: Given, *, actor: str, reason: str = 
     with history.atomic():
         stored = Participant.objects.select_for_update().get(pk=participant.pk)
         if stored.is_relay:
-            raise Forbidden(f"{names.RELAY} is this relay's own entry; nothing is delivered to it.")
+            raise Forbidden(
+                gettext("%(relay)s is this relay's own entry; nothing is delivered to it.") % {"relay": names.RELAY}
+            )
         if stored.deleted_at is not None:
-            raise NotFound(f"{stored} was deleted.")
+            raise NotFound(gettext("%(stored)s was deleted.") % {"stored": stored})
         row = EndpointTerms.objects.filter(participant=stored).first() or EndpointTerms(participant=stored)
         before = told(row)
         _put(row, given)
@@ -94,11 +97,11 @@ def _put_client(row: EndpointTerms, chain: str, key: str, problems: list[dict[st
     found: list[Certificate] = []
     with _naming("client_certificate", problems):
         if not chain:
-            raise BadCertificate("The certificate of the private key must be entered with it.")
+            raise BadCertificate(gettext("The certificate of the private key must be entered with it."))
         found = certificates.read(chain, timezone.now())
     with _naming("client_key", problems):
         if not key:
-            raise BadCertificate("The private key of the client certificate must be entered with it.")
+            raise BadCertificate(gettext("The private key of the client certificate must be entered with it."))
         if found:
             certificates.check_client(found, key)
             row.client_certificate = certificates.write(found)
@@ -186,9 +189,13 @@ def _made(row: EndpointTerms) -> Terms | Unusable:
         key = sealing.unseal(row.sealed_key, _context(row.participant_id)).decode() if row.sealed_key else ""
         return Terms(guard, certificates.client_context(row.authority, row.client_certificate, key))
     except sealing.CannotUnseal:
-        return Unusable("DMR cannot read the private key that is set for this endpoint; staff must enter it again")
+        return Unusable(
+            gettext("DMR cannot read the private key that is set for this endpoint; staff must enter it again")
+        )
     except (BadCertificate, OSError):
-        return Unusable("DMR cannot use the certificates that are set for this endpoint; staff must enter others")
+        return Unusable(
+            gettext("DMR cannot use the certificates that are set for this endpoint; staff must enter others")
+        )
 
 
 def _context(participant_id: int) -> str:

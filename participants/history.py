@@ -20,6 +20,7 @@ from uuid import UUID
 
 from django.db import connection, models, transaction
 from django.db.models import F
+from django.utils import translation
 
 from dmr_project.lib import origin
 from participants import chain
@@ -95,7 +96,7 @@ def record(
         after = {name: value for name, value in after.items() if name in differing}
     subject_id = str(getattr(row, "public_id", None) or row.pk)
     entry = _entry(
-        action, actor, row._meta.model_name or "", str(row), subject_id, _owner(row), before, after, reason
+        action, actor, row._meta.model_name or "", in_english(row), subject_id, _owner(row), before, after, reason
     )
     _write(entry, is_of_registry=True)
 
@@ -203,6 +204,12 @@ def _entry(
         after=chain.plain(after),
         reason=chain.text(reason, 500),
     )
+
+
+def in_english(row: models.Model) -> str:
+    """What a row is called in the log, whatever language somebody reads the pages in."""
+    with translation.override("en"):
+        return str(row)
 
 
 def _owner(row: models.Model) -> Institution | None:

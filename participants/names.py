@@ -7,6 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from dmr_project.lib import network
@@ -18,10 +19,10 @@ RELAY = "dmr-relay"  # our own entry in the registry
 SHORTEST, LONGEST = 4, 50  # characters
 RUUTER_STATUSES = "2xx,300"
 # What staff are offered, and what it means.
-SUCCESS_PRESETS = {
-    "2xx": "Any 2xx",
+SUCCESS_PRESETS: dict[str, str | Promise] = {
+    "2xx": _("Any 2xx"),
     RUUTER_STATUSES: "Ruuter (2xx, 300)",
-    "202": "202 alone, as the first generation's proxy had it",
+    "202": _("202 alone, as the first generation's proxy had it"),
 }
 NATIONAL = "national"  # the room that a participant joins on registration
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, DomainError, InvalidInput
 from participants import announcements, history, metrics, names, registry
@@ -76,7 +77,7 @@ def end(outage: Outage, *, actor: str, reason: str = "") -> Outage:
     with history.atomic():
         _one_at_a_time()
         if not Outage.objects.not_over(now).filter(pk=outage.pk).update(ended_at=now):
-            raise AlreadyOver(f"The outage {outage.public_id} is over already.")
+            raise AlreadyOver(gettext("The outage %(public_id)s is over already.") % {"public_id": outage.public_id})
         _ended(outage, actor, reason)
         _write_down(now)
     outage.refresh_from_db()
@@ -186,7 +187,10 @@ def _said_before(outage: Outage, now: datetime) -> Outage | None:
 def _refuse_floods(outage: Outage, now: datetime) -> None:
     rows = Outage.objects.filter(owner=outage.owner, announced_at__gt=now - timedelta(hours=1))
     if rows.count() >= MOST_AN_HOUR:
-        raise TooManyOutages(f"At most {MOST_AN_HOUR} an hour; end what is over, or write to Core.")
+        raise TooManyOutages(
+            gettext("At most %(most_an_hour)s an hour; end what is over, or write to Core.")
+            % {"most_an_hour": MOST_AN_HOUR}
+        )
 
 
 def _ended(outage: Outage, actor: str, reason: str) -> None:

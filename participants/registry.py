@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
 from participants import announcements, dependence, directory, endpoint_terms, history, keys, names, statuses
@@ -98,7 +99,7 @@ def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ())
         model: Any = type(row)
         stored = model.objects.select_for_update().get(pk=row.pk)
         if getattr(stored, "deleted_at", None) is not None:
-            raise NotFound(f"{stored} was deleted.")
+            raise NotFound(gettext("%(stored)s was deleted.") % {"stored": stored})
         for name in but:
             setattr(row, name, getattr(stored, name))
         before, after = history.facts(stored), history.facts(row)
@@ -107,7 +108,10 @@ def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ())
             return row
         if isinstance(row, Participant):
             if stored.name == names.RELAY:
-                raise Forbidden(f"{names.RELAY} is this relay's own entry; its endpoint follows DMR_PUBLIC_URL.")
+                raise Forbidden(
+                    gettext("%(relay)s is this relay's own entry; its endpoint follows DMR_PUBLIC_URL.")
+                    % {"relay": names.RELAY}
+                )
             _hold(row.institution)
             changed += _follow(stored, row, reason)
             after = history.facts(row)
@@ -115,7 +119,7 @@ def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ())
             with transaction.atomic():
                 row.save(update_fields=changed)
         except IntegrityError:
-            raise NameTaken(f"The name {row.name!r} is taken.") from None
+            raise NameTaken(gettext("The name %(name)r is taken.") % {"name": row.name}) from None
         history.record("change", row, actor, before=before, after=after, reason=reason)
     return row
 
@@ -125,7 +129,10 @@ def _follow(stored: Participant, row: Participant, reason: str) -> list[str]:
     if row.status == stored.status:
         return []
     if not statuses.may_follow(stored.status, row.status):
-        raise WrongStatus(f"{stored} is {stored.status}, and cannot become {row.status} this way.")
+        raise WrongStatus(
+            gettext("%(stored)s is %(status)s, and cannot become %(wished)s this way.")
+            % {"stored": stored, "status": stored.get_status_display(), "wished": row.get_status_display()}
+        )
     columns = statuses.columns(stored, row.status, reason, None)
     for name, value in columns.items():
         setattr(row, name, value)
@@ -206,7 +213,9 @@ def _set_on_each(participants: Iterable[Participant], field: str, value: str, *,
 def set_own_status(participant_id: int, status: str) -> Participant:
     """What a participant says of itself: Active or Disabled. Raises InvalidInput, SuspendedByStaff, NotLetIn."""
     if status not in (Participant.Status.ACTIVE, Participant.Status.DISABLED):
-        raise InvalidInput(f'The state must be "Active" or "Disabled", not {status[:100]!r}.')
+        raise InvalidInput(
+            gettext('The state must be "Active" or "Disabled", not %(said)r.') % {"said": status[:100]}
+        )
     with history.atomic():
         stored = own_row(participant_id)
         set_status([stored], status, actor=history.participant(stored.name))
@@ -230,7 +239,10 @@ def set_own_announcements(participant_id: int, wanted: str) -> Participant:
     """Of what a participant is told by messages from Dmr. Raises InvalidInput, SuspendedByStaff."""
     if wanted not in Participant.Announcements.values:
         detail = f"must be one of {', '.join(Participant.Announcements.values)}, not {wanted[:100]!r}"
-        raise InvalidInput(f"announcements {detail}", errors=[{"field": "announcements", "detail": detail}])
+        raise InvalidInput(
+            f"announcements {detail}",
+            errors=[{"field": "announcements", "detail": detail}],
+        )
     with history.atomic():
         stored = own_row(participant_id)
         _set_on_each([stored], "announcements", wanted, actor=history.participant(stored.name))
@@ -242,9 +254,9 @@ def own_row(participant_id: int) -> Participant:
     """Locked, for what a participant says of itself. Raises SuspendedByStaff, NotLetIn."""
     stored = Participant.objects.present().select_for_update().get(pk=participant_id)
     if stored.status == Participant.Status.PENDING:
-        raise NotLetIn("Staff have not let this participant into the network yet.")
+        raise NotLetIn(gettext("Staff have not let this participant into the network yet."))
     if stored.status == Participant.Status.SUSPENDED:
-        raise SuspendedByStaff("Staff have suspended this participant; only they can lift it.")
+        raise SuspendedByStaff(gettext("Staff have suspended this participant; only they can lift it."))
     return stored
 
 
@@ -252,7 +264,10 @@ def remove_unused_participant(participant: Participant, *, actor: str, reason: s
     """Deletes it if nothing depends on it. Raises StillInUse, Forbidden."""
     found = dependence.on(participant)
     if found:
-        raise StillInUse(f"{participant}: {'; '.join(found)}. Revoke it, or wait.")
+        raise StillInUse(
+            gettext("%(participant)s: %(found)s. Revoke it, or wait.")
+            % {"participant": participant, "found": "; ".join(found)}
+        )
     remove_participant(participant, actor=actor, reason=reason)
 
 
@@ -261,7 +276,7 @@ def remove_participant(participant: Participant, *, actor: str, reason: str = ""
     with history.atomic():
         stored = Participant.objects.select_for_update().get(pk=participant.pk)
         if stored.is_relay:
-            raise Forbidden(f"{names.RELAY} is this relay's own entry.")
+            raise Forbidden(gettext("%(relay)s is this relay's own entry.") % {"relay": names.RELAY})
         if stored.deleted_at is not None:
             return
         before = history.facts(stored)
@@ -283,7 +298,10 @@ def remove_institution(institution: Institution, *, actor: str, reason: str = ""
         stored = Institution.objects.select_for_update().get(pk=institution.pk)
         dependants = stored.participants.present().count()
         if dependants:
-            raise StillInUse(f"{stored} still has {dependants} participant(s); delete or move them first.")
+            raise StillInUse(
+                gettext("%(stored)s still has participants (%(count)s); delete or move them first.")
+                % {"stored": stored, "count": dependants}
+            )
         if stored.deleted_at is not None:
             return
         before = history.facts(stored)
@@ -309,9 +327,14 @@ def issue_key(
     (a chosen key of the wrong form), Conflict (one that is in use).
     """
     if participant.is_relay:
-        raise Forbidden(f"{names.RELAY} is this relay's own entry: nobody else speaks for it.")
+        raise Forbidden(
+            gettext("%(relay)s is this relay's own entry: nobody else speaks for it.") % {"relay": names.RELAY}
+        )
     if participant.status in statuses.VOID:
-        raise Forbidden(f"{participant} is {participant.status.lower()}: it gets a key when it is reinstated.")
+        raise Forbidden(
+            gettext("%(participant)s is %(status)s: it gets a key when it is reinstated.")
+            % {"participant": participant, "status": participant.get_status_display().lower()}
+        )
     if key is not None and not _may_be_chosen(key):
         detail = f"must have {KEY_LENGTHS[0]} to {KEY_LENGTHS[1]} printable ASCII characters, no space at either end"
         raise InvalidInput(f"apiKey {detail}", errors=[{"field": "apiKey", "detail": detail}])
@@ -331,7 +354,7 @@ def issue_key(
             with transaction.atomic():
                 row.save(force_insert=True)
         except IntegrityError:
-            raise Conflict("This key is in use; choose another, or none and get one made.") from None
+            raise Conflict(gettext("This key is in use; choose another, or none and get one made.")) from None
         history.record("issue key", row, actor, after=history.facts(row))
     return row, clear
 
@@ -396,4 +419,4 @@ def _insert(row: Institution | Participant | Room) -> None:
         with transaction.atomic():
             row.save(force_insert=True)
     except IntegrityError:
-        raise NameTaken(f"The name {row.name!r} is taken.") from None
+        raise NameTaken(gettext("The name %(name)r is taken.") % {"name": row.name}) from None

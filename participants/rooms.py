@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext
+
 from dmr_project.lib.errors import Forbidden
 from participants import history, names
 from participants.models import Membership, Participant, Room
@@ -53,7 +55,7 @@ def leave(room: Room, participant: Participant, *, actor: str, reason: str = "")
 def close(room: Room, *, actor: str, reason: str = "") -> None:
     """Deletes it; who shares no other room may no longer speak. Raises Forbidden for `national`."""
     if room.name == names.NATIONAL:
-        raise Forbidden("Everybody joins national on registration; it cannot be deleted.")
+        raise Forbidden(gettext("Everybody joins national on registration; it cannot be deleted."))
     with history.atomic():
         history.record("delete", room, actor, before=history.facts(room), reason=reason)
         room.delete()

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import IntegrityError
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from dmr_project.lib import sealing
 from dmr_project.lib.errors import Conflict
@@ -186,8 +187,11 @@ class SigningKeys(Generic[Key]):
 
     def _under_way(self, upcoming: Key) -> RotationUnderWay:
         return RotationUnderWay(
-            f"The key {upcoming.key_id} is published and signs from {upcoming.signs_from:%Y-%m-%d %H:%M} UTC on. "
-            "If a key may have leaked, replace it at once instead."
+            gettext(
+                "The key %(key_id)s is published and signs from %(signs_from)s UTC on. If a key may "
+                "have leaked, replace it at once instead."
+            )
+            % {"key_id": upcoming.key_id, "signs_from": f"{upcoming.signs_from:%Y-%m-%d %H:%M}"}
         )
 
 

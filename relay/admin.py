@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.bulk import Foreseen, previewed
@@ -38,7 +38,7 @@ MOST_CHOSEN = 1_000  # deliveries that one action handles
 class RecipientFilter(admin.SimpleListFilter):
     """By recipient, typed in the address (`?recipient=name`): a list of 5,000 helps nobody."""
 
-    title = "recipient"
+    title = _("recipient")
     parameter_name = "recipient"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -60,11 +60,11 @@ class RecipientFilter(admin.SimpleListFilter):
 
 
 class DeadLetterFilter(admin.SimpleListFilter):
-    title = "dead letter"
+    title = _("dead letter")
     parameter_name = "dead"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open: to requeue or to discard"), ("discarded", "Discarded")]
+        return [("open", gettext("Open: to requeue or to discard")), ("discarded", gettext("Discarded"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() == "open":
@@ -77,9 +77,9 @@ class AttemptInline(TabularInline):
     extra = 0
     can_delete = False
     fields = readonly_fields = ("number", "at", "duration", "status", "error", "answer")
-    verbose_name_plural = "failed attempts"
+    verbose_name_plural = _("failed attempts")
 
-    @admin.display(description="took")
+    @admin.display(description=_("took"))
     def duration(self, row: Attempt) -> str:
         return f"{row.seconds:.3f} s"
 
@@ -94,19 +94,21 @@ def requeued(admin: Any, request: HttpRequest, row: Any) -> Foreseen:
     """`row` with its obstacle."""
     what = _named(row)
     if row.state not in (State.DEAD, State.EXPIRED):
-        return Foreseen(left=_("no dead letter"), what=what)
+        return Foreseen(left=gettext("no dead letter"), what=what)
     if row.obstacle:
         return Foreseen(left=str(Obstacle(row.obstacle).label), what=what)
-    return Foreseen(row.get_state_display(), _("tried at once"), what=what)
+    return Foreseen(row.get_state_display(), gettext("tried at once"), what=what)
 
 
 def discarded(admin: Any, request: HttpRequest, row: Delivery) -> Foreseen:
     what = _named(row)
     if row.discarded_at or row.state in (State.DELIVERED, State.DELIVERING):
-        return Foreseen(left=_("delivered, on its way, or discarded already"), what=what)
+        return Foreseen(left=gettext("delivered, on its way, or discarded already"), what=what)
     is_pending = row.state == State.PENDING
     return Foreseen(
-        row.get_state_display(), _("discarded; its sender is told") if is_pending else _("discarded"), what=what
+        row.get_state_display(),
+        gettext("discarded; its sender is told") if is_pending else gettext("discarded"),
+        what=what,
     )
 
 
@@ -128,7 +130,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     )
     list_filter = ("state", DeadLetterFilter, RecipientFilter, "message__room")
     search_fields = ("recipient_name", "message__written_id", "message__sender__name")
-    search_help_text = "Recipient, sender, or the message's id"
+    search_help_text = _("Recipient, sender, or the message's id")
     ordering = ("-id",)
     list_per_page = 50
     paginator = CappedPaginator
@@ -147,58 +149,70 @@ class DeliveryAdmin(ReadOnlyAdmin):
         rows = Delivery.objects.select_related("message__sender", "message__room", "recipient")
         return rows.defer("message__payload")
 
-    @admin.display(description="message")
+    @admin.display(description=_("message"))
     def message_id_link(self, row: Delivery) -> SafeString:
         url = reverse("admin:relay_message_change", args=[row.message_id])
         return format_html('<a href="{}">{}</a>', url, row.message.written_id)
 
-    @admin.display(description="message")
+    @admin.display(description=_("message"))
     def short_id(self, row: Delivery) -> SafeString:
         return format_html('<code title="{}">{}</code>', row.message.written_id, row.message.written_id[:8])
 
-    @admin.display(description="from", ordering="message__sender__name")
+    @admin.display(description=_("from"), ordering="message__sender__name")
     def sent_by(self, row: Delivery) -> str:
         return row.message.sender.name
 
-    @admin.display(description="room")
+    @admin.display(description=_("room"))
     def room(self, row: Delivery) -> str:
         return str(row.message.room or "–")
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_badge(self, row: Delivery) -> SafeString:
-        text = f"{row.get_state_display()}, discarded" if row.discarded_at else row.get_state_display()
+        text = (
+            gettext("%(state)s, discarded") % {"state": row.get_state_display()}
+            if row.discarded_at
+            else row.get_state_display()
+        )
         return badge(text, _COLOURS[State(row.state)])
 
-    @admin.display(description="age", ordering="accepted_at")
+    @admin.display(description=_("age"), ordering="accepted_at")
     def age(self, row: Delivery) -> SafeString:
         at = timezone.localtime(row.accepted_at).strftime("%Y-%m-%d %H:%M:%S")
-        return format_html('<span title="accepted {}">{}</span>', at, timesince(row.accepted_at, depth=1))
+        return format_html(
+            '<span title="{}">{}</span>', gettext("accepted %(at)s") % {"at": at}, timesince(row.accepted_at, depth=1)
+        )
 
-    @admin.display(description="next attempt")
+    @admin.display(description=_("next attempt"))
     def next(self, row: Delivery) -> str:
         pulls = row.recipient is not None and row.recipient.delivery_mode == Participant.DeliveryMode.PULL
         if row.state == State.DELIVERING and pulls and row.lease_until:
-            return f"fetched; comes again at {timezone.localtime(row.lease_until):%H:%M:%S} unless acknowledged"
+            return gettext("fetched; comes again at %(lease_until)s unless acknowledged") % {
+                "lease_until": f"{timezone.localtime(row.lease_until):%H:%M:%S}"
+            }
         if row.state != State.PENDING:
             return "–"
         if row.recipient and not row.recipient.is_reachable:
-            return f"held: recipient {row.recipient.get_status_display().lower()}"
+            return gettext("held: recipient %(status)s") % {"status": row.recipient.get_status_display().lower()}
         if row.recipient and not pulls and row.recipient.is_held(timezone.now()):
-            return _("held: an outage of the recipient")
+            return gettext("held: an outage of the recipient")
         wait = (row.due_at - timezone.now()).total_seconds()
         if pulls:
-            return "in the inbox" if wait <= 0 else f"in the inbox in {wait:.0f} s"
-        return "now" if wait <= 0 else f"in {wait:.0f} s"
+            return (
+                gettext("in the inbox")
+                if wait <= 0
+                else gettext("in the inbox in %(wait)s s") % {"wait": f"{wait:.0f}"}
+            )
+        return gettext("now") if wait <= 0 else gettext("in %(wait)s s") % {"wait": f"{wait:.0f}"}
 
-    @admin.display(description="last attempt took")
+    @admin.display(description=_("last attempt took"))
     def last_took(self, row: Delivery) -> str:
         return "–" if row.last_seconds is None else f"{row.last_seconds:.3f} s"
 
-    @admin.display(description="last answer that was no success")
+    @admin.display(description=_("last answer that was no success"))
     def last_answer(self, row: Delivery) -> str:
         return Attempt.objects.last_answers([row.pk]).get(row.pk, "") or "–"
 
-    @admin.display(description="payload")
+    @admin.display(description=_("payload"))
     def payload_facts(self, row: Delivery) -> str:
         return payload_facts(row.message)
 
@@ -229,13 +243,17 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def too_many(self, limit: int) -> str:
         url = reverse("admin:relay_deadletterjob_add")
-        said = _('More than {} at once are done in a job: <a href="{}">name a recipient, or since when</a>.')
+        said = gettext('More than {} at once are done in a job: <a href="{}">name a recipient, or since when</a>.')
         return format_html(said, limit, url)
 
 
 def payload_facts(message: Message) -> str:
     """Size and digest: the payload itself is nobody's business but the two ends'."""
-    return f"{message.payload_size} bytes of {message.content_type}; digest {message.digest[:16] or '–'}…"
+    return gettext("%(payload_size)s bytes of %(content_type)s; digest %(digest)s…") % {
+        "payload_size": message.payload_size,
+        "content_type": message.content_type,
+        "digest": message.digest[:16] or "–",
+    }
 
 
 class DeliveryInline(TabularInline):
@@ -272,14 +290,14 @@ class MessageAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
         return Message.objects.defer("payload")
 
-    @admin.display(description="payload")
+    @admin.display(description=_("payload"))
     def payload_facts(self, row: Message) -> str:
         return payload_facts(row)
 
 
 def closed(admin: Any, request: HttpRequest, row: Breaker) -> Foreseen:
     if row.state == Breaker.State.CLOSED:
-        return Foreseen(left=_("closed already"), what=row.recipient.name)
+        return Foreseen(left=gettext("closed already"), what=row.recipient.name)
     after = str(Breaker.State.CLOSED.label)
     return Foreseen(f"{row.get_state_display()}: {row.last_error}", after, what=row.recipient.name)
 
@@ -295,7 +313,7 @@ class BreakerAdmin(ReadOnlyAdmin):
     ordering = ("-failures",)
     actions = ("close",)
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_badge(self, row: Breaker) -> SafeString:
         return badge(row.get_state_display(), GREEN if row.state == Breaker.State.CLOSED else RED)
 
@@ -313,11 +331,11 @@ class BreakerAdmin(ReadOnlyAdmin):
 
 
 class FilledFilter(admin.SimpleListFilter):
-    title = "quota"
+    title = _("quota")
     parameter_name = "filled"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("100", "Reached"), ("90", "90 % or more"), ("50", "Half or more")]
+        return [("100", gettext("Reached")), ("90", gettext("90 % or more")), ("50", gettext("Half or more"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         value = self.value()
@@ -337,14 +355,14 @@ class StoredBytesAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         return StoredBytes.objects.with_quota()
 
-    @admin.display(description="stored", ordering="size")
+    @admin.display(description=_("stored"), ordering="size")
     def stored(self, row: StoredBytes) -> str:
         return filesizeformat(max(0, row.size))
 
-    @admin.display(description="of its quota")
+    @admin.display(description=_("of its quota"))
     def of_quota(self, row: Any) -> SafeString | str:
         if not row.quota:
-            return "no limit"
+            return gettext("no limit")
         percent = 100 * max(0, row.size) // row.quota
-        text = f"{percent} % of {filesizeformat(row.quota)}"
+        text = gettext("%(percent)s %% of %(quota)s") % {"percent": percent, "quota": filesizeformat(row.quota)}
         return badge(text, RED) if percent >= 90 else text

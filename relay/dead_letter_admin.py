@@ -13,6 +13,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from participants.admin import ReadOnlyAdmin, actor, badge
@@ -33,21 +35,24 @@ class DeadLetterJobForm(forms.ModelForm):
     """Which dead letters, and what to do with them."""
 
     since = forms.SplitDateTimeField(
-        required=False, widget=AdminSplitDateTime, help_text="Dead since then, or later."
+        label=_("Since"), required=False, widget=AdminSplitDateTime, help_text=_("Dead since then, or later.")
     )
     until = forms.SplitDateTimeField(
-        required=False, widget=AdminSplitDateTime, help_text="Dead since then, or earlier; empty: now."
+        label=_("Until"),
+        required=False,
+        widget=AdminSplitDateTime,
+        help_text=_("Dead since then, or earlier; empty: now."),
     )
 
     class Meta:
         model = DeadLetterJob
         fields = ("action", "recipient_name", "since", "until")
-        help_texts = {"recipient_name": "Those to this recipient, by its exact name; empty: to all."}
+        help_texts = {"recipient_name": _("Those to this recipient, by its exact name; empty: to all.")}
 
     def clean(self) -> dict[str, Any]:
         said: dict[str, Any] = super().clean() or self.cleaned_data
         if not said.get("recipient_name") and not said.get("since") and not self.errors:
-            raise forms.ValidationError("Name a recipient, or since when.")
+            raise forms.ValidationError(gettext("Name a recipient, or since when."))
         return said
 
     def _post_clean(self) -> None:
@@ -108,21 +113,23 @@ class DeadLetterJobAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         job = DeadLetterJob.objects.filter(pk=pk).first()
         if job is None or not dead_letter_jobs.stop(job, actor=actor(request)):
-            messages.warning(request, "It was over already.")
+            messages.warning(request, gettext("It was over already."))
         else:
-            messages.success(request, "Stopped: what was not done stays a dead letter.")
+            messages.success(request, gettext("Stopped: what was not done stays a dead letter."))
         return HttpResponseRedirect(reverse("admin:relay_deadletterjob_change", args=[pk]))
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_badge(self, row: DeadLetterJob) -> SafeString:
         return badge(row.get_state_display(), _COLOURS[DeadLetterJob.State(row.state)])
 
-    @admin.display(description="progress")
+    @admin.display(description=_("progress"))
     def progress(self, row: DeadLetterJob) -> str:
-        least = "at least " if row.estimate >= dead_letter_jobs.MOST_COUNTED else ""
-        done = "requeued" if row.action == DeadLetterJob.Action.REQUEUE else "discarded"
-        return f"{row.done} {done} of {least}{row.estimate}"
+        is_requeue = row.action == DeadLetterJob.Action.REQUEUE
+        said = gettext("%(count)s of %(all)s requeued") if is_requeue else gettext("%(count)s of %(all)s discarded")
+        is_more = row.estimate >= dead_letter_jobs.MOST_COUNTED
+        all_of_them = gettext("at least %(count)s") % {"count": row.estimate} if is_more else row.estimate
+        return said % {"count": row.done, "all": all_of_them}
 
-    @admin.display(description="left alone")
+    @admin.display(description=_("left alone"))
     def left_alone(self, row: DeadLetterJob) -> str:
         return "; ".join(f"{count}: {Obstacle(name).label}" for name, count in sorted(row.left.items())) or "–"

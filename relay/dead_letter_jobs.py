@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, InvalidInput
 from dmr_project.lib.log import event
@@ -45,7 +46,9 @@ def start(action: str, scope: Scope, *, actor: str) -> DeadLetterJob:
     Raises InvalidInput where neither a recipient nor a time is named, JobRunning where the sender has one running.
     """
     if not scope.recipient and scope.since is None:
-        raise InvalidInput("Name a recipient, or since when: all dead letters at once are nobody's intention.")
+        raise InvalidInput(
+            gettext("Name a recipient, or since when: all dead letters at once are nobody's intention.")
+        )
     now = timezone.now()
     until = min(scope.until or now, now)
     scope = Scope(scope.sender_id, scope.recipient, scope.since, until)
@@ -67,7 +70,10 @@ def start(action: str, scope: Scope, *, actor: str) -> DeadLetterJob:
         running = DeadLetterJob.objects.filter(sender=scope.sender_id, state=DeadLetterJob.State.RUNNING).first()
         if scope.sender_id is None or running is None:
             raise
-        raise JobRunning(f"Wait for the end of {running.public_id}, which was asked for before.") from None
+        raise JobRunning(
+            gettext("Wait for the end of %(public_id)s, which was asked for before.")
+            % {"public_id": running.public_id}
+        ) from None
     advance(job.pk)
     job.refresh_from_db()
     return job

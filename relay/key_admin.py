@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from dmr_project.lib.errors import DomainError
@@ -45,12 +47,12 @@ class DeliveryKeyAdmin(ReadOnlyAdmin):
     ordering = ("-number",)
     change_list_template = "admin/relay/deliverykey/change_list.html"
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, row: DeliveryKey) -> SafeString:
         state = row.state(timezone.now())
         return badge(state.label, _COLOURS[state])
 
-    @admin.display(description="public key")
+    @admin.display(description=_("public key"))
     def public(self, row: DeliveryKey) -> str:
         return f"whpk_{row.public_key}"
 
@@ -83,10 +85,16 @@ class DeliveryKeyAdmin(ReadOnlyAdmin):
         try:
             if at_once:
                 row = delivery_keys.replace(actor=actor(request), reason=reason)
-                messages.success(request, f"{row} signs from now on; all others are revoked.")
+                messages.success(
+                    request, gettext("%(row)s signs from now on; all others are revoked.") % {"row": row}
+                )
             else:
                 row = delivery_keys.rotate(actor=actor(request), reason=reason)
-                messages.success(request, f"{row} is published, and signs from {_local(row.signs_from)} on.")
+                messages.success(
+                    request,
+                    gettext("%(row)s is published, and signs from %(signs_from)s on.")
+                    % {"row": row, "signs_from": _local(row.signs_from)},
+                )
         except DomainError as error:
             messages.error(request, error.detail)
         return HttpResponseRedirect(reverse("admin:relay_deliverykey_changelist"))

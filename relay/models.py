@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from participants.models import Participant, Room
 from participants.models.signing import SigningKey, ends_in_order
@@ -72,7 +73,7 @@ class Message(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.written_id} from {self.sent_by}"
+        return gettext("%(written_id)s from %(sent_by)s") % {"written_id": self.written_id, "sent_by": self.sent_by}
 
     @property
     def is_error(self) -> bool:
@@ -165,7 +166,10 @@ class Delivery(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.message_id} to {self.recipient_name}"
+        return gettext("%(message_id)s to %(recipient_name)s") % {
+            "message_id": self.message_id,
+            "recipient_name": self.recipient_name,
+        }
 
 
 class Attempt(models.Model):
@@ -186,7 +190,7 @@ class Attempt(models.Model):
         ordering = ("id",)
 
     def __str__(self) -> str:
-        return f"attempt {self.number}: {self.error}"
+        return gettext("attempt %(number)s: %(error)s") % {"number": self.number, "error": self.error}
 
 
 class Breaker(models.Model):
@@ -241,7 +245,7 @@ class StoredBytes(models.Model):
         verbose_name_plural = "stored bytes"
 
     def __str__(self) -> str:
-        return f"{self.participant}: {self.size} bytes"
+        return gettext("%(participant)s: %(size)s bytes") % {"participant": self.participant, "size": self.size}
 
 
 class PayloadDue(models.Model):
@@ -254,7 +258,7 @@ class PayloadDue(models.Model):
         verbose_name_plural = "payloads due"
 
     def __str__(self) -> str:
-        return f"{self.message_id} at {self.due_at}"
+        return gettext("%(message_id)s at %(due_at)s") % {"message_id": self.message_id, "due_at": self.due_at}
 
 
 class DeliveryKey(SigningKey):
@@ -318,11 +322,14 @@ class DeadLetterJob(models.Model):
         )
 
     def __str__(self) -> str:
-        parts = [f"{self.action} dead letters"]
+        is_requeue = self.action == self.Action.REQUEUE
+        parts = [gettext("requeue dead letters") if is_requeue else gettext("discard dead letters")]
         if self.recipient_name:
-            parts.append(f"to {self.recipient_name}")
+            parts.append(gettext("to %(recipient_name)s") % {"recipient_name": self.recipient_name})
         if self.since:
-            parts.append(f"since {timezone.localtime(self.since):%Y-%m-%d %H:%M:%S}")
+            parts.append(
+                gettext("since %(since)s") % {"since": f"{timezone.localtime(self.since):%Y-%m-%d %H:%M:%S}"}
+            )
         return " ".join(parts)
 
     @property

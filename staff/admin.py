@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -34,7 +35,7 @@ admin.site.unregister([User, Group])
 
 class AccountForm(forms.ModelForm):
     roles = forms.MultipleChoiceField(
-        choices=[(name, f"{name}: {said}") for name, said in roles.ROLES.items()],
+        choices=[(name, format_lazy("{}: {}", name, said)) for name, said in roles.ROLES.items()],
         widget=forms.CheckboxSelectMultiple,
         required=False,
         label=gettext_lazy("Roles"),

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from dmr_project.lib import sealing
 from dmr_project.lib.errors import Conflict, InvalidInput
@@ -29,9 +30,9 @@ RECOVERY_BYTES = 10  # of chance in each: enough that a hash without salt or str
 class Way(models.TextChoices):
     """How somebody proved that they are who they say, besides a password."""
 
-    CODE = "code", "an authenticator app's code"
-    RECOVERY = "recovery code", "a recovery code"
-    SIGN_ON = "sign-on", "the provider of single sign-on, which asks as it sees fit"
+    CODE = "code", gettext_lazy("an authenticator app's code")
+    RECOVERY = "recovery code", gettext_lazy("a recovery code")
+    SIGN_ON = "sign-on", gettext_lazy("the provider of single sign-on, which asks as it sees fit")
 
 
 class AlreadySetUp(Conflict):

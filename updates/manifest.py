@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import rfc8785
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import InvalidInput
 
@@ -73,13 +74,15 @@ class Manifest:
 def parse(content: bytes) -> Manifest:
     """Any JSON text of a manifest, in whatever layout. Raises BadManifest, whose one line names the field."""
     if len(content) > MAX_BYTES:
-        raise BadManifest(f"The manifest is longer than {MAX_BYTES} bytes.")
+        raise BadManifest(gettext("The manifest is longer than %(max_bytes)s bytes.") % {"max_bytes": MAX_BYTES})
     value = load_json(content, "The manifest")
     _check(value)
     try:
         return Manifest(value, rfc8785.dumps(value))
     except (rfc8785.CanonicalizationError, ValueError, RecursionError) as error:
-        raise BadManifest(f"The manifest has no canonical form (RFC 8785): {error}") from None
+        raise BadManifest(
+            gettext("The manifest has no canonical form (RFC 8785): %(error)s") % {"error": error}
+        ) from None
 
 
 def load_json(content: bytes, what: str) -> Any:
@@ -87,7 +90,7 @@ def load_json(content: bytes, what: str) -> Any:
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
-        raise BadManifest(f"{what} is not JSON: {error}") from None
+        raise BadManifest(gettext("%(what)s is not JSON: %(error)s") % {"what": what, "error": error}) from None
 
 
 def is_version(value: object) -> bool:
@@ -98,7 +101,7 @@ def version_key(version: str) -> tuple[Any, ...]:
     """A sort key in the order of semver.org, point 11; build metadata does not count. Raises ValueError."""
     match = _VERSION.fullmatch(version)
     if not match:
-        raise ValueError(f"not a semantic version: {version!r}")
+        raise ValueError(gettext("not a semantic version: %(version)r") % {"version": version})
     major, minor, patch, pre = match.group(1, 2, 3, 4)
     # What has a pre-release part comes before what has none; in it, numbers come before words.
     parts = [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in pre.split(".")] if pre else []
@@ -107,7 +110,7 @@ def version_key(version: str) -> tuple[Any, ...]:
 
 def _check(value: Any) -> None:
     if not isinstance(value, dict):
-        raise BadManifest("The manifest must be a JSON object.")
+        raise BadManifest(gettext("The manifest must be a JSON object."))
     _known(value, _FIELDS, "")
     _require(type(value.get("schema")) is int and value["schema"] == 1, "schema", "must be 1")
     _require(is_version(value.get("version")), "version", "must be a semantic version such as 1.2.3")
@@ -167,15 +170,18 @@ def _require(is_met: bool, field: str, detail: str) -> None:
 
 
 def _bad(field: str, detail: str) -> BadManifest:
-    return BadManifest(f"The manifest's {field} {detail}.", errors=[{"field": field, "detail": detail}])
+    return BadManifest(
+        gettext("The manifest's %(field)s %(detail)s.") % {"field": field, "detail": detail},
+        errors=[{"field": field, "detail": detail}],
+    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("an object has the same key twice")
+        raise ValueError(gettext("an object has the same key twice"))
     return found
 
 
 def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
+    raise ValueError(gettext("%(name)s is not a JSON value") % {"name": name})

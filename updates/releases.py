@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, Forbidden, NotFound
 from participants import history
@@ -42,7 +43,7 @@ def find(version: str) -> Release:
     """Raises NoSuchRelease."""
     row = Release.objects.filter(version=version).first()
     if row is None:
-        raise NoSuchRelease(f"There is no release {version}.")
+        raise NoSuchRelease(gettext("There is no release %(version)s.") % {"version": version})
     return row
 
 
@@ -57,7 +58,10 @@ def import_manifest(content: bytes, signed: Iterable[Mapping[str, Any]], user: U
     with history.atomic():
         release = _same(parsed) or _insert(parsed, user)
         if release.state not in (State.DRAFT, State.APPROVED):
-            raise WrongState(f"{release} is {release.state}: no more signatures are taken.")
+            raise WrongState(
+                gettext("%(release)s is %(state)s: no more signatures are taken.")
+                % {"release": release, "state": release.get_state_display().lower()}
+            )
         for number, each in enumerate(signed, 1):
             key = signatures.check_one(parsed.canonical, each, f"signature {number}")
             _, is_new = Signature.objects.get_or_create(
@@ -73,7 +77,10 @@ def approve(release: Release, user: User, reason: str = "") -> None:
     with history.atomic():
         stored = _locked(release)
         if stored.author_id == user.pk:
-            raise OwnWork(f"{stored} was written by {user.get_username()}: somebody else must approve it.")
+            raise OwnWork(
+                gettext("%(stored)s was written by %(user)s: somebody else must approve it.")
+                % {"stored": stored, "user": user.get_username()}
+            )
         _move(stored, (State.DRAFT,), State.APPROVED, user, reason=reason, approver=user, approved_at=timezone.now())
 
 
@@ -87,8 +94,11 @@ def publish(release: Release, user: User, reason: str = "") -> None:
         newer = Release.objects.published().filter(sequence__gt=stored.sequence).order_by("-sequence").first()
         if newer is not None:
             raise ReleaseConflict(
-                f"{newer} with sequence {newer.sequence} is published: agents would refuse {stored.sequence} "
-                "as a downgrade."
+                gettext(
+                    "%(newer)s with sequence %(sequence)s is published: agents would refuse "
+                    "%(sequence2)s as a downgrade."
+                )
+                % {"newer": newer, "sequence": newer.sequence, "sequence2": stored.sequence}
             )
         _move(stored, (State.APPROVED,), State.PUBLISHED, user, reason=reason, published_at=timezone.now())
         news.published(stored)
@@ -107,14 +117,20 @@ def _same(parsed: manifest.Manifest) -> Release | None:
     """The release with exactly this manifest, locked. Raises ReleaseConflict where its version is taken."""
     found = Release.objects.select_for_update().filter(version=parsed.version).first()
     if found is not None and found.digest != parsed.digest:
-        raise ReleaseConflict(f"There is a release {parsed.version} with another manifest; choose a new version.")
+        raise ReleaseConflict(
+            gettext("There is a release %(version)s with another manifest; choose a new version.")
+            % {"version": parsed.version}
+        )
     return found
 
 
 def _insert(parsed: manifest.Manifest, user: User) -> Release:
     highest = Release.objects.aggregate(Max("sequence"))["sequence__max"] or 0
     if parsed.sequence <= highest:
-        raise ReleaseConflict(f"The manifest's sequence is {parsed.sequence}; it must be above the last, {highest}.")
+        raise ReleaseConflict(
+            gettext("The manifest's sequence is %(sequence)s; it must be above the last, %(highest)s.")
+            % {"sequence": parsed.sequence, "highest": highest}
+        )
     release = Release(
         version=parsed.version,
         sequence=parsed.sequence,
@@ -129,7 +145,10 @@ def _insert(parsed: manifest.Manifest, user: User) -> Release:
         with transaction.atomic():
             release.save(force_insert=True)
     except IntegrityError:
-        raise ReleaseConflict(f"Somebody imported {parsed.version} at the same time; look, and try again.") from None
+        raise ReleaseConflict(
+            gettext("Somebody imported %(version)s at the same time; look, and try again.")
+            % {"version": parsed.version}
+        ) from None
     history.record("import", release, user.get_username(), after=_facts(release))
     return release
 
@@ -143,7 +162,10 @@ def _locked(release: Release) -> Release:
 
 
 def _wrong(release: Release, wish: str, needed: str) -> WrongState:
-    return WrongState(f"{release} is {release.state}; only what is {needed} can be {wish}.")
+    return WrongState(
+        gettext("%(release)s is %(state)s; only what is %(needed)s can be %(wish)s.")
+        % {"release": release, "state": release.get_state_display().lower(), "needed": needed, "wish": wish}
+    )
 
 
 def _move(

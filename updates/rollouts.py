@@ -10,7 +10,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, InvalidInput, NotFound
 from dmr_project.lib.log import event
@@ -74,7 +75,7 @@ def find(version: str) -> Rollout:
     """The newest rollout of that version. Raises NoSuchRollout."""
     row = Rollout.objects.filter(release__version=version).select_related("release").order_by("-id").first()
     if row is None:
-        raise NoSuchRollout(f"There is no rollout of {version}.")
+        raise NoSuchRollout(gettext("There is no rollout of %(version)s.") % {"version": version})
     return row
 
 
@@ -98,12 +99,16 @@ def start(release: Release, plan: Plan, user: User) -> Rollout:
     with history.atomic():
         release = Release.objects.select_for_update(of=("self",)).get(pk=release.pk)
         if not release.is_published:
-            raise RolloutConflict(f"{release} is {release.state}; only what is published can be rolled out.")
+            raise RolloutConflict(
+                gettext("%(release)s is %(state)s; only what is published can be rolled out.")
+                % {"release": release, "state": release.get_state_display().lower()}
+            )
         signatures.check(release)
         members = {each.public_id: each for each in chosen(plan)}
         if not members:
             raise NobodyToUpdate(
-                f"No active {plan.participant_type} fits what was chosen: there is nobody to update."
+                gettext("No active %(participant_type)s fits what was chosen: there is nobody to update.")
+                % {"participant_type": plan.participant_type}
             )
         rollout = _insert(release, plan, user, len(members), now)
         for number, (share, ids) in enumerate(waves.split(members, plan.waves, release.digest), 1):
@@ -135,7 +140,9 @@ def _insert(release: Release, plan: Plan, user: User, size: int, now: datetime) 
         with transaction.atomic():
             rollout.save(force_insert=True)
     except IntegrityError:
-        raise RolloutConflict(f"A rollout of {release} is under way; abort it first, or let it end.") from None
+        raise RolloutConflict(
+            gettext("A rollout of %(release)s is under way; abort it first, or let it end.") % {"release": release}
+        ) from None
     return rollout
 
 
@@ -155,7 +162,10 @@ def pause(rollout: Rollout, *, actor: str, reason: str = "") -> int:
     with history.atomic():
         stored = locked(rollout)
         if stored.state != State.RUNNING:
-            raise RolloutConflict(f"The rollout of {stored.release} is {stored.state}: it cannot be paused.")
+            raise RolloutConflict(
+                gettext("The rollout of %(release)s is %(state)s: it cannot be paused.")
+                % {"release": stored.release, "state": stored.get_state_display().lower()}
+            )
         return pause_locked(stored, actor=actor, reason=reason)
 
 
@@ -176,9 +186,15 @@ def resume(rollout: Rollout, *, actor: str, reason: str = "") -> int:
     with history.atomic():
         stored = locked(rollout)
         if stored.state != State.PAUSED:
-            raise RolloutConflict(f"The rollout of {stored.release} is {stored.state}: it cannot be resumed.")
+            raise RolloutConflict(
+                gettext("The rollout of %(release)s is %(state)s: it cannot be resumed.")
+                % {"release": stored.release, "state": stored.get_state_display().lower()}
+            )
         if not stored.release.is_published:
-            raise RolloutConflict(f"{stored.release} is {stored.release.state}.")
+            raise RolloutConflict(
+                gettext("%(release)s is %(state)s.")
+                % {"release": stored.release, "state": stored.release.get_state_display().lower()}
+            )
         signatures.check(stored.release)
         now = timezone.now()
         failed = stored.targets.filter(state__in=(*FAILURES, TargetState.UNREACHABLE), excused_at=None)
@@ -203,7 +219,10 @@ def abort(rollout: Rollout, *, actor: str, reason: str = "") -> int:
     with history.atomic():
         stored = locked(rollout)
         if stored.state not in (State.RUNNING, State.PAUSED):
-            raise RolloutConflict(f"The rollout of {stored.release} is {stored.state} already.")
+            raise RolloutConflict(
+                gettext("The rollout of %(release)s is %(state)s already.")
+                % {"release": stored.release, "state": stored.get_state_display().lower()}
+            )
         now = timezone.now()
         _change("abort", stored, actor, reason, state=State.ABORTED, reason=reason[:500], ended_at=now)
         left = stored.targets.filter(state__in=(TargetState.WAITING, TargetState.OFFERED))
@@ -221,7 +240,8 @@ def pause_unsigned(key: StaffKey, *, actor: str) -> None:
     rows = Rollout.objects.running().filter(release__signatures__key=key).select_related("release")
     for rollout in list(rows.order_by("pk").select_for_update(of=("self",))):
         try:
-            signatures.check(rollout.release)
+            with translation.override("en"):  # the reason is kept, for whoever reads it
+                signatures.check(rollout.release)
         except signatures.NotEnoughSignatures as error:
             pause_locked(rollout, actor=actor, reason=f"a staff key was withdrawn: {error.detail}")
 

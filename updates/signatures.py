@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Forbidden, InvalidInput
 from updates.models import Release, StaffKey
@@ -31,7 +32,8 @@ def check(release: Release) -> None:
     if len(people) < THRESHOLD:
         said = f"only {', '.join(sorted(people.values()))}" if people else "nobody"
         raise NotEnoughSignatures(
-            f"{release} needs the valid signatures of {THRESHOLD} different people; {said} signed it."
+            gettext("%(release)s needs the valid signatures of %(threshold)s different people; %(said)s signed it.")
+            % {"release": release, "threshold": THRESHOLD, "said": said}
         )
 
 
@@ -58,15 +60,23 @@ def holds(key: StaffKey, signature: str, content: bytes) -> bool:
 def check_one(content: bytes, given: Mapping[str, Any], what: str) -> StaffKey:
     """The staff key that made the signature `{"keyId", "signature"}`. Raises BadSignature, beginning with `what`."""
     if not isinstance(given, Mapping):
-        raise BadSignature(f'{what} must be {{"keyId", "signature"}}, as `dmr-agent release sign` prints it.')
+        raise BadSignature(
+            gettext('%(what)s must be {"keyId", "signature"}, as `dmr-agent release sign` prints it.')
+            % {"what": what}
+        )
     key_id, signature = given.get("keyId"), given.get("signature")
     if not isinstance(key_id, str) or not isinstance(signature, str):
-        raise BadSignature(f"{what}: keyId and signature must be texts.")
+        raise BadSignature(gettext("%(what)s: keyId and signature must be texts.") % {"what": what})
     key = StaffKey.objects.select_related("person").filter(key_id=key_id).first()
     if key is None:
-        raise BadSignature(f"{what}: no staff key {key_id[:64]!r} is registered.")
+        raise BadSignature(
+            gettext("%(what)s: no staff key %(key)r is registered.") % {"what": what, "key": key_id[:64]}
+        )
     if not key.is_valid:
-        raise BadSignature(f"{what}: the key {key} was withdrawn.")
+        raise BadSignature(gettext("%(what)s: the key %(key)s was withdrawn.") % {"what": what, "key": key})
     if not holds(key, signature, content):
-        raise BadSignature(f"{what}: it is not {key.person.get_username()}'s signature of this manifest.")
+        raise BadSignature(
+            gettext("%(what)s: it is not %(person)s's signature of this manifest.")
+            % {"what": what, "person": key.person.get_username()}
+        )
     return key

@@ -8,6 +8,7 @@ import hashlib
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, InvalidInput
 from participants import history
@@ -40,7 +41,11 @@ def parse(text: str) -> bytes:
         raw = b""
     if len(raw) != RAW_BYTES:
         raise BadKey(
-            f"A public key is one line, base64 of {RAW_BYTES} bytes, as `dmr-agent release keygen` writes FILE.pub.",
+            gettext(
+                "A public key is one line, base64 of %(raw_bytes)s bytes, as `dmr-agent release "
+                "keygen` writes FILE.pub."
+            )
+            % {"raw_bytes": RAW_BYTES},
             errors=[{"field": "public_key", "detail": f"must be base64 of {RAW_BYTES} bytes"}],
         )
     return raw
@@ -57,7 +62,10 @@ def add(text: str, person: User, *, actor: str) -> StaffKey:
         except IntegrityError:
             owner = StaffKey.objects.select_related("person").get(key_id=key.key_id)
             state = "" if owner.is_valid else ", and was withdrawn"
-            raise KeyTaken(f"This key is registered for {owner.person.get_username()}{state}.") from None
+            raise KeyTaken(
+                gettext("This key is registered for %(person)s%(state)s.")
+                % {"person": owner.person.get_username(), "state": state}
+            ) from None
         history.record("add", key, actor, after=history.facts(key))
     return key
 

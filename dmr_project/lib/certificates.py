@@ -14,6 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from django.utils.translation import gettext
 
 from dmr_project.lib.errors import InvalidInput
 
@@ -44,20 +45,29 @@ def seen(certificate: x509.Certificate) -> Seen:
 def read(pem: str, now: datetime) -> list[x509.Certificate]:
     """The certificates in `pem`, one at least, each valid now. Raises BadCertificate."""
     if "PRIVATE KEY-----" in pem:
-        raise BadCertificate("There is a private key in it. It must hold certificates alone.")
+        raise BadCertificate(gettext("There is a private key in it. It must hold certificates alone."))
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
         names = [seen(each).name for each in found]
     except ValueError:
         raise BadCertificate(
-            "It is not a certificate in PEM form: text from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----."
+            gettext(
+                "It is not a certificate in PEM form: text from -----BEGIN CERTIFICATE----- to "
+                "-----END CERTIFICATE-----."
+            )
         ) from None
     for name, each in zip(names, found, strict=True):
         begins, ends = each.not_valid_before_utc, each.not_valid_after_utc
         if ends <= now:
-            raise BadCertificate(f"The certificate of {name} expired on {ends:%Y-%m-%d}.")
+            raise BadCertificate(
+                gettext("The certificate of %(name)s expired on %(ends)s.")
+                % {"name": name, "ends": f"{ends:%Y-%m-%d}"}
+            )
         if begins > now:
-            raise BadCertificate(f"The certificate of {name} is not valid before {begins:%Y-%m-%d %H:%M} UTC.")
+            raise BadCertificate(
+                gettext("The certificate of %(name)s is not valid before %(begins)s UTC.")
+                % {"name": name, "begins": f"{begins:%Y-%m-%d %H:%M}"}
+            )
     return found
 
 
@@ -75,25 +85,37 @@ def check_client(chain: Sequence[x509.Certificate], key: str) -> None:
     """May the first of `chain` be shown to a server, and is `key` its private key? Raises BadCertificate."""
     name = seen(chain[0]).name
     if not _is_for_clients(chain[0]):
-        raise BadCertificate(f"The certificate of {name} is not for clients (its extended key usage).")
+        raise BadCertificate(
+            gettext("The certificate of %(name)s is not for clients (its extended key usage).") % {"name": name}
+        )
     try:
         private_key = serialization.load_pem_private_key(key.encode(), password=None)
     except TypeError:
         raise BadCertificate(
-            "The private key is protected by a passphrase. Take that off (openssl pkey -in FILE) and enter it again."
+            gettext(
+                "The private key is protected by a passphrase. Take that off (openssl pkey -in FILE) "
+                "and enter it again."
+            )
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise BadCertificate(
-            "It is not a private key in PEM form: text from -----BEGIN PRIVATE KEY----- to -----END PRIVATE KEY-----."
+            gettext(
+                "It is not a private key in PEM form: text from -----BEGIN PRIVATE KEY----- to "
+                "-----END PRIVATE KEY-----."
+            )
         ) from None
     try:
         belongs = [_raw(private_key.public_key()) == _raw(each.public_key()) for each in chain]
     except (ValueError, UnsupportedAlgorithm):
-        raise BadCertificate("The key of a certificate is of a kind that DMR does not know.") from None
+        raise BadCertificate(gettext("The key of a certificate is of a kind that DMR does not know.")) from None
     if not any(belongs):
-        raise BadCertificate(f"The private key does not belong to the certificate of {name}.")
+        raise BadCertificate(
+            gettext("The private key does not belong to the certificate of %(name)s.") % {"name": name}
+        )
     if not belongs[0]:
-        raise BadCertificate("The certificate of the private key must come first, those that signed it after.")
+        raise BadCertificate(
+            gettext("The certificate of the private key must come first, those that signed it after.")
+        )
 
 
 def _is_for_clients(certificate: x509.Certificate) -> bool:
@@ -116,7 +138,9 @@ def client_context(authority: str, chain: str, key: str) -> ssl.SSLContext:
     try:
         return _context(authority, chain, key)
     except ssl.SSLError as error:
-        raise BadCertificate(f"OpenSSL does not take it: {error.reason or 'for no reason given'}.") from None
+        raise BadCertificate(
+            gettext("OpenSSL does not take it: %(reason)s.") % {"reason": error.reason or "for no reason given"}
+        ) from None
 
 
 def _context(authority: str, chain: str, key: str) -> ssl.SSLContext:

@@ -13,6 +13,8 @@ from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from observability.admin.look import LEVEL_COLOURS, InstitutionFilter, ago
 from observability.models import Alert
@@ -21,11 +23,11 @@ from participants.admin.look import GREY
 
 
 class OpenFilter(admin.SimpleListFilter):
-    title = "open or closed"
+    title = _("open or closed")
     parameter_name = "open"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Open"), ("no", "Closed")]
+        return [("yes", gettext("Open")), ("no", gettext("Closed"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(recovered_at__isnull=self.value() == "yes") if self.value() else queryset
@@ -41,31 +43,33 @@ class AlertAdmin(ReadOnlyAdmin):
     list_filter = (OpenFilter, "kind", "level", AlertInstitutionFilter)
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("participant__name", "participant__institution__name")
-    search_help_text = "Instance or institution"
+    search_help_text = _("Instance or institution")
     list_select_related = ("participant__institution",)
     list_per_page = 100
     show_full_result_count = False
     fields = ("state", "kind", "level", "participant", "since", "recovered_at", "reason", "message", "told")
     readonly_fields = fields
 
-    @admin.display(description="state", ordering="recovered_at")
+    @admin.display(description=_("state"), ordering="recovered_at")
     def state(self, row: Alert) -> SafeString:
         if row.is_open:
-            return badge(f"Open, {row.get_level_display().lower()}", LEVEL_COLOURS[row.level])
-        return badge("Closed", GREY)
+            return badge(
+                gettext("Open, %(level)s") % {"level": row.get_level_display().lower()}, LEVEL_COLOURS[row.level]
+            )
+        return badge(gettext("Closed"), GREY)
 
-    @admin.display(description="instance", ordering="participant__name")
+    @admin.display(description=_("instance"), ordering="participant__name")
     def instance(self, row: Alert) -> SafeString | str:
         if row.participant.type != row.participant.Type.CHATBOT or row.participant.deleted_at is not None:
             return row.participant.name
         url = reverse("admin:observability_instance_change", args=[row.participant_id])
         return format_html('<a href="{}">{}</a>', url, row.participant.name)
 
-    @admin.display(description="since", ordering="since")
+    @admin.display(description=_("since"), ordering="since")
     def began(self, row: Alert) -> SafeString | str:
         return ago(row.since)
 
-    @admin.display(description="what staff were told")
+    @admin.display(description=_("what staff were told"))
     def told(self, row: Alert) -> SafeString:
         lines = [
             format_html("{}: {} ({})", localize(timezone.localtime(each.at)), each.message, _mail(each.notified_at))
@@ -75,4 +79,4 @@ class AlertAdmin(ReadOnlyAdmin):
 
 
 def _mail(at: datetime | None) -> str:
-    return f"told {localize(timezone.localtime(at))}" if at else "not told yet"
+    return gettext("told %(at)s") % {"at": localize(timezone.localtime(at))} if at else gettext("not told yet")

@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from observability import fleet
 from observability.admin.look import COLOURS, InstitutionFilter, ago
@@ -28,15 +29,15 @@ HISTORY_ROWS = 50
 
 
 def gibibytes(count: int | None) -> str:
-    return "–" if count is None else f"{count / 2**30:.1f} GiB"
+    return "–" if count is None else gettext("%(number)s GiB") % {"number": f"{count / 2**30:.1f}"}
 
 
 class StateFilter(admin.SimpleListFilter):
-    title = "state"
+    title = _("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("unwell", "Anything but OK"), *((state.value, str(state.label)) for state in State)]
+        return [("unwell", gettext("Anything but OK")), *((state.value, str(state.label)) for state in State)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "unwell":
@@ -45,7 +46,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class VersionFilter(admin.SimpleListFilter):
-    title = "version"
+    title = _("version")
     parameter_name = "version"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -57,11 +58,11 @@ class VersionFilter(admin.SimpleListFilter):
 
 
 class BehindFilter(admin.SimpleListFilter):
-    title = "newest release"
+    title = _("newest release")
     parameter_name = "behind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Behind it")]
+        return [("yes", gettext("Behind it"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() != "yes":
@@ -104,7 +105,7 @@ class InstanceAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     list_filter = (StateFilter, BehindFilter, VersionFilter, InstitutionFilter)
     search_fields = ("name", "institution__name", "host")
-    search_help_text = "Name, institution or endpoint"
+    search_help_text = _("Name, institution or endpoint")
     list_per_page = 100
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -131,7 +132,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         summary = fleet.summary(standard_of(request), timezone.now())
         states = [(state, state.label, COLOURS[state], count) for state, count in summary.states.items() if count]
         context = {
-            "title": "Fleet",
+            "title": gettext("Fleet"),
             "fleet": summary,
             "states": states,
             "open_alerts": Alert.objects.open().count(),
@@ -160,91 +161,99 @@ class InstanceAdmin(ReadOnlyAdmin):
             row.traffic = traffic_of([row.pk])[row.pk]
         return row
 
-    @admin.display(description="institution", ordering="institution__name")
+    @admin.display(description=_("institution"), ordering="institution__name")
     def owner(self, row: Any) -> str:
         return str(row.institution)
 
-    @admin.display(description="state", ordering="rank")
+    @admin.display(description=_("state"), ordering="rank")
     def state_badge(self, row: Any) -> SafeString:
         state = State(row.state)
         text = state.label if row.is_reachable else f"{state.label} ({row.get_status_display().lower()})"
         if row.is_held(timezone.now()):
-            text = _("%(state)s (in an outage)") % {"state": text}
+            text = gettext("%(state)s (in an outage)") % {"state": text}
         return badge(text, COLOURS[state])
 
-    @admin.display(description="version", ordering="vital_signs__release_version")
+    @admin.display(description=_("version"), ordering="vital_signs__release_version")
     def version(self, row: Any) -> SafeString | str:
         signs = signs_of(row)
         if signs is None or not signs.release_version:
             return "–"
         if row.standard.is_behind(signs.release_version):
-            text = format_html("{} <small>behind {}</small>", signs.release_version, row.standard.version)
+            text = format_html(
+                "{} <small>{}</small>",
+                signs.release_version,
+                gettext("behind %(version)s") % {"version": row.standard.version},
+            )
             return badge(text, AMBER)
         return signs.release_version
 
-    @admin.display(description="last heard", ordering="vital_signs__last_heard_at")
+    @admin.display(description=_("last heard"), ordering="vital_signs__last_heard_at")
     def last_heard(self, row: Any) -> SafeString | str:
         signs = signs_of(row)
-        return ago(signs.last_heard_at) if signs else "never"
+        return ago(signs.last_heard_at) if signs else gettext("never")
 
-    @admin.display(description="in, 1 h")
+    @admin.display(description=_("in, 1 h"))
     def received(self, row: Any) -> str:
         return f"{row.traffic.received:,}"
 
-    @admin.display(description="out, 1 h")
+    @admin.display(description=_("out, 1 h"))
     def sent(self, row: Any) -> str:
         return f"{row.traffic.sent:,}"
 
-    @admin.display(description="failures, 1 h")
+    @admin.display(description=_("failures, 1 h"))
     def failed(self, row: Any) -> SafeString | str:
         return badge(f"{row.traffic.failed:,}", RED) if row.traffic.failed else "0"
 
-    @admin.display(description="backlog")
+    @admin.display(description=_("backlog"))
     def backlog(self, row: Any) -> SafeString | str:
         return backlog_of(row)
 
-    @admin.display(description="in the registry")
+    @admin.display(description=_("in the registry"))
     def status(self, row: Any) -> str:
         return str(row.get_status_display())
 
-    @admin.display(description="endpoint")
+    @admin.display(description=_("endpoint"))
     def endpoint(self, row: Any) -> str:
         return str(row.host)
 
-    @admin.display(description="manifest digest")
+    @admin.display(description=_("manifest digest"))
     def manifest(self, row: Any) -> str:
         signs = signs_of(row)
         return (signs.manifest_digest if signs else "") or "–"
 
-    @admin.display(description="checks in every")
+    @admin.display(description=_("checks in every"))
     def period(self, row: Any) -> str:
         signs = signs_of(row)
         return f"{signs.period} s" if signs else "–"
 
-    @admin.display(description="agent")
+    @admin.display(description=_("agent"))
     def agent_version(self, row: Any) -> str:
         signs = signs_of(row)
         return signs.agent_version if signs else "–"
 
-    @admin.display(description="up for")
+    @admin.display(description=_("up for"))
     def uptime(self, row: Any) -> str:
         signs = signs_of(row)
         if signs is None or signs.uptime_seconds is None:
             return "–"
         hours, rest = divmod(signs.uptime_seconds, 3600)
-        return f"{hours // 24} d {hours % 24} h" if hours >= 24 else f"{hours} h {rest // 60} min"
+        return (
+            f"{hours // 24} d {hours % 24} h"
+            if hours >= 24
+            else gettext("%(hours)s h %(minutes)s min") % {"hours": hours, "minutes": rest // 60}
+        )
 
-    @admin.display(description="load (1 min)")
+    @admin.display(description=_("load (1 min)"))
     def load(self, row: Any) -> str:
         signs = signs_of(row)
         return "–" if signs is None or signs.load1 is None else f"{signs.load1:.2f}"
 
-    @admin.display(description="memory used")
+    @admin.display(description=_("memory used"))
     def memory_used(self, row: Any) -> str:
         signs = signs_of(row)
         return gibibytes(signs.memory_used_bytes if signs else None)
 
-    @admin.display(description="disk free")
+    @admin.display(description=_("disk free"))
     def disk_free(self, row: Any) -> str:
         signs = signs_of(row)
         return gibibytes(signs.disk_free_bytes if signs else None)
@@ -253,11 +262,17 @@ class InstanceAdmin(ReadOnlyAdmin):
 def backlog_of(row: Any) -> SafeString | str:
     """How much waits for it, and why nothing of that goes out where its breaker is not closed."""
     count = row.traffic.backlog
-    text = f"over {MOST_COUNTED:,}" if count > MOST_COUNTED else f"{count:,}"
+    text = (
+        gettext("over %(most_counted)s") % {"most_counted": f"{MOST_COUNTED:,}"}
+        if count > MOST_COUNTED
+        else f"{count:,}"
+    )
     breaker: Breaker | None = getattr(row, "breaker", None)
     if breaker is None or breaker.state == Breaker.State.CLOSED:
         return text
-    return badge(f"{text}, breaker {breaker.get_state_display().lower()}", RED)
+    return badge(
+        gettext("%(text)s, breaker %(state)s") % {"text": text, "state": breaker.get_state_display().lower()}, RED
+    )
 
 
 def signs_of(row: Any) -> VitalSigns | None:

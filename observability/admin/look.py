@@ -13,6 +13,8 @@ from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from observability.models import Alert
 from observability.states import State
@@ -33,14 +35,18 @@ LEVEL_COLOURS: dict[str, str] = {Alert.Level.WARNING: AMBER, Alert.Level.CRITICA
 def ago(at: datetime | None) -> SafeString | str:
     """`3 minutes ago`, with the time itself behind it."""
     if at is None:
-        return "never"
+        return gettext("never")
     seconds = (timezone.now() - at).total_seconds()
-    said = f"{max(0, int(seconds))} s ago" if seconds < 60 else f"{timesince(at, depth=1)} ago"
+    said = (
+        gettext("%(seconds)s s ago") % {"seconds": max(0, int(seconds))}
+        if seconds < 60
+        else gettext("%(at)s ago") % {"at": timesince(at, depth=1)}
+    )
     return format_html('<span title="{}">{}</span>', localize(timezone.localtime(at)), said)
 
 
 class InstitutionFilter(admin.SimpleListFilter):
-    title = "institution"
+    title = _("institution")
     parameter_name = "institution"
     path = "institution"
 

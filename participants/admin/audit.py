@@ -16,8 +16,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from participants import audit, history
+from participants import audit, audit_words, history
 from participants.admin.look import (
     AMBER,
     BLUE,
@@ -34,12 +36,6 @@ from participants.models import ActorKind, Change, Institution
 
 MOST_EXPORTED = 50_000  # entries by this page; the command takes any number
 KIND_COLOURS = {ActorKind.PERSON: BLUE, ActorKind.KEY: AMBER, ActorKind.PARTICIPANT: VIOLET}
-# What is offered; any other can be typed.
-ACTIONS = (
-    "abort", "add", "approve", "archive", "change", "delete", "denied", "export", "finish", "import", "issue key",
-    "join", "key refused", "leave", "log in", "log out", "log-in refused", "pause", "publish", "register", "resume",
-    "revoke key", "sign", "start", "withdraw",
-)  # fmt: skip
 # Where objects of a kind have a page of their own: the admin's URL name, and the field that the entry names it by.
 PAGES = {
     "institution": ("participants_institution", "public_id"),
@@ -73,19 +69,19 @@ class Asked(admin.SimpleListFilter):
 
 
 class ActorFilter(Asked):
-    title, parameter_name = "who", "actor"
+    title, parameter_name = _("who"), "actor"
 
 
 class ActionFilter(Asked):
-    title, parameter_name = "action", "action"
+    title, parameter_name = _("action"), "action"
 
 
 class KindFilter(Asked):
-    title, parameter_name = "kind of object", "kind"
+    title, parameter_name = _("kind of object"), "kind"
 
 
 class ObjectFilter(Asked):
-    title, parameter_name = "object", "object"
+    title, parameter_name = _("object"), "object"
 
     def choose(self, rows: Any, value: str) -> Any:
         """By its name or, as exports and addresses have it, its id."""
@@ -97,7 +93,7 @@ class ObjectFilter(Asked):
 
 
 class InstitutionFilter(Asked):
-    title, parameter_name = "institution", "institution"
+    title, parameter_name = _("institution"), "institution"
 
     def choose(self, rows: Any, value: str) -> Any:
         ids = Institution.objects.filter(name=value).values_list("public_id", flat=True)
@@ -105,7 +101,7 @@ class InstitutionFilter(Asked):
 
 
 class SinceFilter(Asked):
-    title, parameter_name = "since", "since"
+    title, parameter_name = _("since"), "since"
 
     def choose(self, rows: Any, value: str) -> Any:
         since = day(value)
@@ -115,7 +111,7 @@ class SinceFilter(Asked):
 class UntilFilter(Asked):
     """The day itself is still in."""
 
-    title, parameter_name = "until", "until"
+    title, parameter_name = _("until"), "until"
 
     def choose(self, rows: Any, value: str) -> Any:
         until = day(value)
@@ -133,7 +129,7 @@ def day(text: str) -> datetime | None:
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("when", "who", "address", "action", "thing", "institution_name", "what", "reason")
+    list_display = ("when", "who", "address", "done", "thing", "institution_name", "what", "reason")
     list_display_links = ("when",)
     list_filter = (ActorFilter, ActionFilter, KindFilter, ObjectFilter, InstitutionFilter, SinceFilter, UntilFilter)
     list_per_page = 50
@@ -145,7 +141,7 @@ class ChangeAdmin(ReadOnlyAdmin):
     actions = None
     change_list_template = "admin/participants/change/change_list.html"
     fields = (
-        "number", "when", "who", "address", "action", "thing", "institution_name", "what_changed", "reason",
+        "number", "when", "who", "address", "done", "thing", "institution_name", "what_changed", "reason",
         "hash", "previous_hash",
     )  # fmt: skip
     readonly_fields = fields
@@ -156,48 +152,53 @@ class ChangeAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {
-            "title": "Audit log",
-            "actions_known": ACTIONS,
-            "kinds_known": sorted(PAGES),
+            "title": gettext("Audit log"),
+            "actions_known": [(each, audit_words.action(each)) for each in audit_words.ACTIONS],
+            "kinds_known": [(each, audit_words.kind(each)) for each in sorted(PAGES)],
             "institutions": Institution.objects.present().values_list("name", flat=True),
             "query": request.GET.urlencode(),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    @admin.display(description="when")
+    @admin.display(description=_("when"))
     def when(self, row: Change) -> str:
         return timezone.localtime(row.at).strftime("%Y-%m-%d %H:%M:%S")
 
-    @admin.display(description="who")
+    @admin.display(description=_("who"))
     def who(self, row: Change) -> SafeString:
         if row.actor_kind == ActorKind.UNKNOWN:
-            return badge("nobody known", RED)
+            return badge(gettext("nobody known"), RED)
         label = row.actor if row.actor_kind == ActorKind.PERSON else f"{row.actor} ({row.get_actor_kind_display()})"
         return badge(label, KIND_COLOURS.get(ActorKind(row.actor_kind), GREY))
 
-    @admin.display(description="object")
+    @admin.display(description=_("action"))
+    def done(self, row: Change) -> str:
+        return audit_words.action(row.action)
+
+    @admin.display(description=_("object"))
     def thing(self, row: Change) -> SafeString:
         page, field = PAGES.get(row.kind, ("", ""))
+        kind = audit_words.kind(row.kind)
         try:
             if field == "pk":
                 url = reverse(f"admin:{page}_change", args=[row.subject_id])
             else:
                 url = f"{reverse(f'admin:{page}_changelist')}?{field}={row.subject_id}"
         except NoReverseMatch:
-            return format_html("{} {}", row.kind, row.subject)
-        return format_html('{} <a href="{}">{}</a>', row.kind, url, row.subject or "–")
+            return format_html("{} {}", kind, row.subject)
+        return format_html('{} <a href="{}">{}</a>', kind, url, row.subject or "–")
 
-    @admin.display(description="what")
+    @admin.display(description=_("what"))
     def what(self, row: Change) -> str:
         said = (f"{name}: {after}" if before == "–" else f"{name}: {before} → {after}" for name, before, after
                 in islice(differences(row), 4))  # fmt: skip
         return "; ".join(said)[:200]
 
-    @admin.display(description="what")
+    @admin.display(description=_("what"))
     def what_changed(self, row: Change) -> SafeString:
         lines = format_html_join("", "<tr><th>{}</th><td>{}</td><td>{}</td></tr>", differences(row))
-        head = "<tr><th></th><th>before</th><th>after</th></tr>"
-        return format_html("<table>{}{}</table>", SafeString(head), lines)
+        head = format_html("<tr><th></th><th>{}</th><th>{}</th></tr>", gettext("before"), gettext("after"))
+        return format_html("<table>{}{}</table>", head, lines)
 
     def get_urls(self) -> list[URLPattern]:
         export = path("export/", self.admin_site.admin_view(self.export), name="participants_change_export")
@@ -210,7 +211,9 @@ class ChangeAdmin(ReadOnlyAdmin):
         chosen: Any = self.get_changelist_instance(request).get_queryset(request)
         rows = chosen.filter(number__isnull=False).order_by("number")
         if rows[MOST_EXPORTED : MOST_EXPORTED + 1]:
-            said = f"These are more than {MOST_EXPORTED:,} entries: choose fewer, or use `manage.py audit export`."
+            said = gettext(
+                "These are more than %(most_exported)s entries: choose fewer, or use `manage.py audit export`."
+            ) % {"most_exported": f"{MOST_EXPORTED:,}"}
             messages.error(request, said)
             url = reverse("admin:participants_change_changelist")
             return HttpResponseRedirect(f"{url}?{request.GET.urlencode()}")

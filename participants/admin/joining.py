@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from participants import applications, claims, invitations, mail
 from participants.admin.bulk import Foreseen, previewed
@@ -29,8 +30,10 @@ _COLOURS = {
 
 
 class InviteForm(forms.Form):
-    email = forms.EmailField(label="E-mail", help_text="Gets a link to the application form, good for 14 days.")
-    language = forms.ChoiceField(choices=Language.choices, help_text="Of the mail, and of the form.")
+    email = forms.EmailField(label=_("E-mail"), help_text=_("Gets a link to the application form, good for 14 days."))
+    language = forms.ChoiceField(
+        label=_("Language"), choices=Language.choices, help_text=_("Of the mail, and of the form.")
+    )
 
 
 @admin.register(Invitation)
@@ -47,38 +50,40 @@ class InvitationAdmin(DomainAdmin):
     readonly_fields = ("state",)
     change_form_template = "admin/participants/steered.html"
     new_form = InviteForm
-    new_title = "Invite somebody to apply"
-    new_button = "Invite"
-    new_help = "An invitation that went to the same address before opens nothing any more."
+    new_title = _("Invite somebody to apply")
+    new_button = _("Invite")
+    new_help = _("An invitation that went to the same address before opens nothing any more.")
     permissions = {"revoke": "participants.revoke_invitation"}
     without_reason = ("revoke",)
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, row: Invitation) -> SafeString:
         if row.used_at:
-            return badge("Used", GREEN)
+            return badge(gettext("Used"), GREEN)
         if row.revoked_at:
-            return badge("Revoked", GREY)
-        return badge("Open", AMBER) if row.is_open else badge("Expired", GREY)
+            return badge(gettext("Revoked"), GREY)
+        return badge(gettext("Open"), AMBER) if row.is_open else badge(gettext("Expired"), GREY)
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Invitation, str]:
         user: Any = request.user
         row = invitations.invite(data["email"], user, language=data["language"])
-        return row, f"The invitation to {row.email} is on its way."
+        return row, gettext("The invitation to %(email)s is on its way.") % {"email": row.email}
 
     def buttons(self, row: Invitation) -> dict[str, tuple[str, str]]:
-        return {"revoke": ("Revoke", "The link opens nothing any more.")} if row.is_open else {}
+        return {"revoke": (gettext("Revoke"), gettext("The link opens nothing any more."))} if row.is_open else {}
 
     def act(self, request: HttpRequest, row: Invitation, name: str) -> str:
         user: Any = request.user
         invitations.revoke(row, user)
-        return f"The {row} is revoked."
+        return gettext("The %(invitation)s is revoked.") % {"invitation": row}
 
 
 class EnteredForm(ApplicationForm):
     """What came on paper or by telephone."""
 
-    language = forms.ChoiceField(choices=Language.choices, help_text="In which we write to the applicant.")
+    language = forms.ChoiceField(
+        label=_("Language"), choices=Language.choices, help_text=_("In which we write to the applicant.")
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -95,16 +100,19 @@ class ApplicationAdmin(DomainAdmin):
     search_fields = ("name", "institution_name", "host", "contact_name", "contact_email")
     fieldsets = (
         (None, {"fields": ("state_now", "reason", "received_at", "brought_by", "reviewed_by")}),
-        ("What joins", {"fields": ("institution_name", "name", "type", "host", "expected", "remarks")}),
-        ("Contacts", {"fields": ("contact_name", "contact_email", "technical_name", "technical_email", "language")}),
-        ("Decision", {"fields": ("decided_by", "decided_at", "participant", "key_link", "public_id")}),
+        (_("What joins"), {"fields": ("institution_name", "name", "type", "host", "expected", "remarks")}),
+        (
+            _("Contacts"),
+            {"fields": ("contact_name", "contact_email", "technical_name", "technical_email", "language")},
+        ),
+        (_("Decision"), {"fields": ("decided_by", "decided_at", "participant", "key_link", "public_id")}),
     )
     readonly_fields = ("state_now", "brought_by", "expected", "key_link", "public_id")
     change_form_template = "admin/participants/steered.html"
     new_form = EnteredForm
-    new_title = "Enter an application"
-    new_button = "Enter"
-    new_help = "The applicant is told by mail. Somebody else than you decides on it."
+    new_title = _("Enter an application")
+    new_button = _("Enter")
+    new_help = _("The applicant is told by mail. Somebody else than you decides on it.")
     permissions = {
         "review": "participants.review_application",
         "approve": "participants.decide_application",
@@ -113,64 +121,79 @@ class ApplicationAdmin(DomainAdmin):
     }
     without_reason = ("review", "approve", "link")
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_now(self, row: Application) -> SafeString:
         return badge(row.get_state_display(), _COLOURS[State(row.state)])
 
-    @admin.display(description="brought in by")
+    @admin.display(description=_("brought in by"))
     def brought_by(self, row: Application) -> str:
         if row.entered_by is None:
-            return "the public form"
-        return f"{row.entered_by.get_username()}{', who invited' if row.invitation else ''}"
+            return gettext("the public form")
+        name = row.entered_by.get_username()
+        return gettext("%(name)s, who invited") % {"name": name} if row.invitation else name
 
-    @admin.display(description="expected components")
+    @admin.display(description=_("expected components"))
     def expected(self, row: Application) -> str:
         return ", ".join(row.components) or "–"
 
-    @admin.display(description="link to the key")
+    @admin.display(description=_("link to the key"))
     def key_link(self, row: Application) -> str:
         claim = row.participant.claims.first() if row.participant else None
         if claim is None:
             return "–"
         if claim.claimed_at:
-            return f"used {localize(timezone.localtime(claim.claimed_at))}"
+            return gettext("used %(at)s") % {"at": localize(timezone.localtime(claim.claimed_at))}
         until = localize(timezone.localtime(claim.expires_at))
-        return f"sent, holds until {until}" if claim.is_open else f"expired {until}"
+        return (
+            gettext("sent, holds until %(until)s") % {"until": until}
+            if claim.is_open
+            else gettext("expired %(until)s") % {"until": until}
+        )
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Application, str]:
         user: Any = request.user
         row = Application(language=data["language"], **{name: data[name] for name in FIELDS})
         applications.apply(row, entered_by=user)
-        return row, f"The application of {row} is entered; somebody else decides on it."
+        return row, gettext("The application of %(row)s is entered; somebody else decides on it.") % {"row": row}
 
     def buttons(self, row: Application) -> dict[str, tuple[str, str]]:
         found = {}
         if row.state == State.RECEIVED:
-            found["review"] = ("Take into review", "The applicant is told.")
+            found["review"] = (gettext("Take into review"), gettext("The applicant is told."))
         if row.is_open:
             found["approve"] = (
-                "Approve",
-                "Makes the participant, in the room national; its technical contact gets the link to the key.",
+                gettext("Approve"),
+                gettext(
+                    "Makes the participant, in the room national; its technical contact gets the link to the key."
+                ),
             )
-            found["reject"] = ("Reject", "The applicant is told why: write it here.")
+            found["reject"] = (gettext("Reject"), gettext("The applicant is told why: write it here."))
         if row.state == State.APPROVED:
-            found["link"] = ("Send a new link to the key", "To the technical contact; the former link goes.")
+            found["link"] = (
+                gettext("Send a new link to the key"),
+                gettext("To the technical contact; the former link goes."),
+            )
         return found
 
     def act(self, request: HttpRequest, row: Application, name: str) -> str:
         user: Any = request.user
         if name == "review":
             applications.begin_review(row, user)
-            return f"{row} is in review."
+            return gettext("%(row)s is in review.") % {"row": row}
         if name == "approve":
             participant = applications.approve(row, user)
-            return f"{row} is approved; the link to its key goes to {participant.technical_email}."
+            return gettext("%(row)s is approved; the link to its key goes to %(technical_email)s.") % {
+                "row": row,
+                "technical_email": participant.technical_email,
+            }
         if name == "reject":
             applications.reject(row, user, request.POST.get("reason", ""))
-            return f"{row} is rejected."
+            return gettext("%(row)s is rejected.") % {"row": row}
         assert row.participant is not None
         claims.offer(row.participant, actor=actor(request), language=row.language)
-        return f"A new link goes to {row.participant.technical_email or row.participant.contact_email}."
+        return gettext("A new link goes to %(address)s.") % {
+            "address": row.participant.technical_email or row.participant.contact_email
+        }
 
 
 def tried_again(admin: Any, request: HttpRequest, row: Mail) -> Foreseen:
@@ -193,7 +216,7 @@ class MailAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Mail]:
         return Mail.objects.defer("sealed_text")
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_now(self, row: Mail) -> SafeString:
         return badge(row.get_state_display(), _COLOURS[Mail.State(row.state)])
 

@@ -13,8 +13,10 @@ from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
+from participants import audit_words
 from participants.models import Change
 from participants.querysets import ChangeQuerySet
 
@@ -76,7 +78,7 @@ def shown(value: Any) -> str:
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return gettext("yes") if value else gettext("no")
     text = str(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
@@ -85,7 +87,7 @@ def differences(change: Change) -> list[tuple[str, str, str]]:
     """(field, before, after) for each field that an entry tells of; `–` for what was not, or is no more."""
     before, after = change.before, change.after
     names = list(dict.fromkeys((*before, *after)))
-    return [(name.replace("_", " "), shown(before.get(name)), shown(after.get(name))) for name in names]
+    return [(audit_words.field(change.kind, name), shown(before.get(name)), shown(after.get(name))) for name in names]
 
 
 class HistoryPages(ModelAdmin):
@@ -113,9 +115,9 @@ class HistoryPages(ModelAdmin):
         found = list(rows[: HISTORY_ROWS + 1])
         context = {
             **self.admin_site.each_context(request),
-            "title": f"History: {row}",
+            "title": gettext("History: %(row)s") % {"row": row},
             "object": row,
-            "entries": [(each, differences(each)) for each in found[:HISTORY_ROWS]],
+            "entries": [(each, audit_words.action(each.action), differences(each)) for each in found[:HISTORY_ROWS]],
             "older": found[HISTORY_ROWS - 1].number if len(found) > HISTORY_ROWS else None,
             "opts": self.opts,
             "may_see_log": request.user.has_perm("participants.view_change"),

@@ -16,8 +16,8 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 
 from participants import calendar_feeds, outage_calendar, outages
@@ -177,7 +177,7 @@ class OutageAdmin(DomainAdmin):
         address = ""
         if request.method == "POST":
             user: Any = request.user
-            address = calendar_feeds.make(user=user)
+            address = f"{calendar_feeds.make(user=user)}?lang={get_language()}"
             messages.success(request, _("Copy the address now: it is shown once, and the former one is void."))
         now = timezone.now()
         first = _month_of(request.GET.get("month", ""), timezone.localdate(now))

@@ -11,6 +11,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from dmr_project.lib.errors import DomainError
 from participants.admin.look import ReadOnlyAdmin
@@ -25,7 +27,7 @@ class DomainAdmin(ReadOnlyAdmin):
     new_form: type[forms.Form] | type[forms.ModelForm] | None = None
     # Texts, or such as are translated when they are shown.
     new_title: Any = ""
-    new_button: Any = "Save"
+    new_button: Any = _("Save")
     new_help: Any = ""
     new_template = "admin/participants/new.html"
     # Name of a button, and of the action on the list → the permission it asks for. What is not here nobody may do.
@@ -117,7 +119,10 @@ class DomainAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         try:
             if name not in self.buttons(row):
-                messages.warning(request, f"{row}: this cannot be done any more; somebody may have been first.")
+                messages.warning(
+                    request,
+                    gettext("%(row)s: this cannot be done any more; somebody may have been first.") % {"row": row},
+                )
             else:
                 messages.success(request, self.act(request, row, name))
         except DomainError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -49,7 +51,7 @@ NEW_STATUSES = (Participant.Status.ACTIVE, Participant.Status.PENDING, Participa
 class NamedForm(forms.ModelForm):
     """A form whose name must be free among what is not deleted."""
 
-    reason = forms.CharField(max_length=500, required=False, label="Why", help_text="Goes into the audit log.")
+    reason = forms.CharField(max_length=500, required=False, label=_("Why"), help_text=_("Goes into the audit log."))
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -57,7 +59,7 @@ class NamedForm(forms.ModelForm):
         if any(field.name == "deleted_at" for field in self._meta.model._meta.fields):
             rows = rows.filter(deleted_at=None)
         if rows.exists():
-            raise forms.ValidationError(f"The name {name!r} is taken.")
+            raise forms.ValidationError(gettext("The name %(name)r is taken.") % {"name": name})
         return name
 
 
@@ -66,7 +68,7 @@ class Presets(forms.TextInput):
 
     template_name = "admin/participants/presets.html"
 
-    def __init__(self, presets: dict[str, str]) -> None:
+    def __init__(self, presets: Mapping[str, str | Promise]) -> None:
         super().__init__(attrs={"list": "presets", "class": "vTextField"})
         self.presets = presets
 
@@ -86,13 +88,17 @@ class ParticipantForm(NamedForm):
         if "success_statuses" in self.fields:
             self.fields["success_statuses"].widget = Presets(names.SUCCESS_PRESETS)
         if "status" in self.fields:
-            self.fields["status"] = forms.ChoiceField(choices=choices, initial=self.fields["status"].initial)
+            self.fields["status"] = forms.ChoiceField(
+                choices=choices, initial=self.fields["status"].initial, label=_("Status")
+            )
 
 
 class IssueKeyForm(forms.Form):
-    note = forms.CharField(max_length=100, required=False, help_text="What it is for, such as: rotation of May.")
+    note = forms.CharField(
+        label=_("Note"), max_length=100, required=False, help_text=_("What it is for, such as: rotation of May.")
+    )
     days = forms.IntegerField(
-        min_value=1, max_value=3650, required=False, label="Expires after (days)", help_text="Empty: never."
+        min_value=1, max_value=3650, required=False, label=_("Expires after (days)"), help_text=_("Empty: never.")
     )
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
@@ -191,7 +197,7 @@ class InstitutionAdmin(RegistryAdmin):
         count = Count("participants", filter=Q(participants__deleted_at=None))
         return Institution.objects.present().annotate(participant_count=count)
 
-    @admin.display(description="participants", ordering="participant_count")
+    @admin.display(description=_("participants"), ordering="participant_count")
     def participant_count(self, row: Any) -> SafeString:
         url = reverse("admin:participants_participant_changelist")
         return format_html('<a href="{}?institution__id__exact={}">{}</a>', url, row.pk, row.participant_count)
@@ -200,7 +206,11 @@ class InstitutionAdmin(RegistryAdmin):
         registry.remove_institution(obj, actor=actor, reason=reason)
 
     def protected(self, objs: list[Institution]) -> list[str]:
-        return [f"{row} still has participants" for row in objs if row.participants.present().exists()]
+        return [
+            gettext("%(row)s still has participants") % {"row": row}
+            for row in objs
+            if row.participants.present().exists()
+        ]
 
 
 class MembershipInline(TabularInline):
@@ -209,7 +219,7 @@ class MembershipInline(TabularInline):
     autocomplete_fields = ("room", "participant")
     fields = ("room", "participant", "may_speak", "listens", "joined_at")
     readonly_fields = ("joined_at",)
-    verbose_name = "membership"
+    verbose_name = _("membership")
 
 
 class SavesMemberships(RegistryAdmin):
@@ -317,9 +327,15 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
         )
         return Change.objects.filter(Q(kind="participant", subject_id=str(row.public_id)) | beside)
 
-    @admin.display(description="without a key")
+    @admin.display(description=_("without a key"))
     def without_key(self, row: Participant) -> str | SafeString:
-        return badge(f"from {row.source_networks}", COLOURS["Suspended"]) if row.source_networks else "–"
+        return (
+            badge(
+                gettext("from %(source_networks)s") % {"source_networks": row.source_networks}, COLOURS["Suspended"]
+            )
+            if row.source_networks
+            else "–"
+        )
 
     def save_model(self, request: HttpRequest, obj: Participant, form: Any, change: bool) -> None:
         if change:
@@ -342,7 +358,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
         """The key on the page that answers the form: it is stored nowhere, so this page cannot come again."""
         context = {
             **self.admin_site.each_context(request),
-            "title": f"Key of {participant}",
+            "title": gettext("Key of %(participant)s") % {"participant": participant},
             "participant": participant,
             "key": key,
             "opts": self.opts,
@@ -377,7 +393,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
             return self.show_key_once(request, participant, key)
         context = {
             **self.admin_site.each_context(request),
-            "title": f"New key for {participant}",
+            "title": gettext("New key for %(participant)s") % {"participant": participant},
             "participant": participant,
             "form": form,
             "opts": self.opts,
@@ -435,11 +451,15 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     actions = ("revoke",)
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, row: ApiKey) -> SafeString:
         if row.revoked_at:
-            return badge("Revoked", COLOURS["Deleted"])
-        return badge("Valid", COLOURS["Active"]) if row.is_valid else badge("Expired", COLOURS["Disabled"])
+            return badge(gettext("Revoked"), COLOURS["Deleted"])
+        return (
+            badge(gettext("Valid"), COLOURS["Active"])
+            if row.is_valid
+            else badge(gettext("Expired"), COLOURS["Disabled"])
+        )
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("participants.revoke_apikey")
@@ -469,7 +489,7 @@ class RoomAdmin(SavesMemberships):
         # Everybody is in the national room, on registration: thousands of rows that nobody edits here.
         return () if obj is not None and obj.name == names.NATIONAL else self.inlines
 
-    @admin.display(description="members", ordering="member_count")
+    @admin.display(description=_("members"), ordering="member_count")
     def member_count(self, row: Any) -> int:
         return int(row.member_count)
 

@@ -13,6 +13,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -36,32 +38,38 @@ class TermsForm(forms.Form):
     allowed_networks = forms.CharField(
         max_length=200,
         required=False,
-        label="Private networks",
-        help_text="Networks such as 10.1.0.0/16, separated by commas, in which this endpoint may lie besides public "
-        "addresses. Loopback, link-local and cloud metadata addresses are never called.",
+        label=_("Private networks"),
+        help_text=_(
+            "Networks such as 10.1.0.0/16, separated by commas, in which this endpoint may lie besides public "
+            "addresses. Loopback, link-local and cloud metadata addresses are never called."
+        ),
         widget=forms.TextInput(attrs={"size": 80, "class": "vTextField"}),
     )
     authority = forms.CharField(
         required=False,
-        label="Authority",
-        help_text="Certificates, PEM. The endpoint is believed if one of these vouches for it, and "
-        "public authorities count no more for it. Empty: they do.",
+        label=_("Authority"),
+        help_text=_(
+            "Certificates, PEM. The endpoint is believed if one of these vouches for it, and "
+            "public authorities count no more for it. Empty: they do."
+        ),
         widget=forms.Textarea(attrs=_PEM),
     )
     client_certificate = forms.CharField(
         required=False,
-        label="New client certificate",
-        help_text="PEM: what we show this endpoint, followed by what signed it. Empty: as it is.",
+        label=_("New client certificate"),
+        help_text=_("PEM: what we show this endpoint, followed by what signed it. Empty: as it is."),
         widget=forms.Textarea(attrs=_PEM),
     )
     client_key = forms.CharField(
         required=False,
-        label="Its private key",
-        help_text="PEM, without a passphrase. It is stored encrypted and never shown again.",
+        label=_("Its private key"),
+        help_text=_("PEM, without a passphrase. It is stored encrypted and never shown again."),
         widget=WriteOnly(attrs=_PEM),
     )
-    no_client_certificate = forms.BooleanField(required=False, label="Take the client certificate away")
-    reason = forms.CharField(max_length=500, required=False, widget=forms.TextInput(attrs={"size": 80}))
+    no_client_certificate = forms.BooleanField(required=False, label=_("Take the client certificate away"))
+    reason = forms.CharField(
+        label=_("Why"), max_length=500, required=False, widget=forms.TextInput(attrs={"size": 80})
+    )
 
     def given(self) -> Given:
         data = self.cleaned_data
@@ -92,16 +100,16 @@ class EndpointTermsAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(participant__terms_version__gt=0)
 
-    @admin.display(description="participant", ordering="participant__name")
+    @admin.display(description=_("participant"), ordering="participant__name")
     def whose(self, row: EndpointTerms) -> SafeString:
         url = reverse("admin:participants_endpointterms_of", args=[row.pk])
         return format_html('<a href="{}">{}</a>', url, row.participant.name)
 
-    @admin.display(description="authority")
+    @admin.display(description=_("authority"))
     def authority_seen(self, row: EndpointTerms) -> str:
         return "; ".join(map(str, endpoint_terms.authorities(row))) or "–"
 
-    @admin.display(description="client certificate")
+    @admin.display(description=_("client certificate"))
     def client_seen(self, row: EndpointTerms) -> str:
         return "; ".join(map(str, endpoint_terms.client(row))) or "–"
 
@@ -130,7 +138,7 @@ class EndpointTermsAdmin(ReadOnlyAdmin):
                 return HttpResponseRedirect(reverse("admin:participants_endpointterms_of", args=[participant.pk]))
         context = {
             **self.admin_site.each_context(request),
-            "title": f"Endpoint terms of {participant}",
+            "title": gettext("Endpoint terms of %(participant)s") % {"participant": participant},
             "participant": participant,
             "networks": row.allowed_networks,
             "seen": {
@@ -150,5 +158,9 @@ class EndpointTermsAdmin(ReadOnlyAdmin):
             for each in error.errors or [{"field": "", "detail": error.detail}]:
                 form.add_error(each["field"] or None, each["detail"])
             return False
-        messages.success(request, f"The endpoint of {participant} is called under these terms from now on.")
+        messages.success(
+            request,
+            gettext("The endpoint of %(participant)s is called under these terms from now on.")
+            % {"participant": participant},
+        )
         return True

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -197,9 +198,11 @@ class CalendarAddress(OutageEndpoint):
 
 @require_safe
 def by_address(request: HttpRequest, token: str) -> HttpResponse:
-    """The calendar, for whoever has its address."""
+    """The calendar, for whoever has its address; with `?lang=et` in Estonian."""
     calendar_feeds.find(token)
-    return calendar_response()
+    asked = request.GET.get("lang")
+    with translation.override(asked if asked in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE):
+        return calendar_response()
 
 
 def calendar_response() -> HttpResponse:

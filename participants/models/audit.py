@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from participants.querysets import AppendOnly, ChangeQuerySet
 
@@ -67,7 +68,11 @@ class Change(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.action} {self.subject} by {self.actor}"
+        return gettext("%(action)s %(subject)s by %(actor)s") % {
+            "action": gettext(self.action),
+            "subject": self.subject,
+            "actor": self.actor,
+        }
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
@@ -103,4 +108,4 @@ class Archive(models.Model):
         ordering = ("-number",)
 
     def __str__(self) -> str:
-        return f"up to {self.number}"
+        return gettext("up to %(number)s") % {"number": self.number}

@@ -12,6 +12,7 @@ from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from participants import names
 from participants.models.registry import Participant
@@ -44,7 +45,7 @@ class Invitation(models.Model):
         permissions = (("revoke_invitation", "Can revoke invitations"),)
 
     def __str__(self) -> str:
-        return f"invitation of {self.email}"
+        return gettext("invitation of %(email)s") % {"email": self.email}
 
     @property
     def is_open(self) -> bool:
@@ -135,7 +136,10 @@ class Application(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.name} of {self.institution_name}"
+        return gettext("%(name)s of %(institution_name)s") % {
+            "name": self.name,
+            "institution_name": self.institution_name,
+        }
 
     @property
     def is_open(self) -> bool:
@@ -157,7 +161,7 @@ class Claim(models.Model):
         ordering = ("-id",)
 
     def __str__(self) -> str:
-        return f"claim of {self.participant}"
+        return gettext("claim of %(participant)s") % {"participant": self.participant}
 
     @property
     def is_open(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 
 class Mail(models.Model):
@@ -47,4 +48,4 @@ class Mail(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.subject} to {self.to}"
+        return gettext("%(subject)s to %(to)s") % {"subject": self.subject, "to": self.to}

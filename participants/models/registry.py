@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from participants import names, scopes
@@ -258,7 +259,7 @@ class ApiKey(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.hint}… of {self.participant}"
+        return gettext("%(hint)s… of %(participant)s") % {"hint": self.hint, "participant": self.participant}
 
     @property
     def is_valid(self) -> bool:
@@ -314,7 +315,7 @@ class Membership(models.Model):
         constraints = (models.UniqueConstraint(fields=("room", "participant"), name="membership_is_unique"),)
 
     def __str__(self) -> str:
-        return f"{self.participant} in {self.room}"
+        return gettext("%(participant)s in %(room)s") % {"participant": self.participant, "room": self.room}
 
 
 class RegistryVersion(models.Model):

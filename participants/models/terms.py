@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext
 
 from participants.models.registry import Participant
 
@@ -22,7 +23,7 @@ class EndpointTerms(models.Model):
         verbose_name = verbose_name_plural = "endpoint terms"
 
     def __str__(self) -> str:
-        return f"of {self.participant}"
+        return gettext("of %(participant)s") % {"participant": self.participant}
 
     @property
     def is_set(self) -> bool:

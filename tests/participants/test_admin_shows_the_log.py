@@ -78,9 +78,9 @@ def test_a_long_history_goes_on_by_pages(admin_client: Client, monkeypatch: pyte
         registry.set_status([bot.row], "Suspended" if number % 2 == 0 else "Active", actor=f"anna-{number}")
     url = reverse("admin:participants_participant_history", args=[bot.row.pk])
     page = admin_client.get(url)
-    assert [entry.actor for entry, _ in page.context["entries"]] == ["anna-3", "anna-2", "anna-1"]
+    assert [entry.actor for entry, *_ in page.context["entries"]] == ["anna-3", "anna-2", "anna-1"]
     older = admin_client.get(url, {"before": page.context["older"]})
-    assert "anna-0" in [entry.actor for entry, _ in older.context["entries"]]
+    assert "anna-0" in [entry.actor for entry, *_ in older.context["entries"]]
     assert admin_client.get(url, {"before": "x"}).status_code == 200
 
 

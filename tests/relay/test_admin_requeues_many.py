@@ -45,16 +45,16 @@ def test_requeues_many_and_shows_how_far_it_is(admin_client: Client) -> None:
     page = ask(admin_client, recipient_name=dead[0].recipient_name)
     job = DeadLetterJob.objects.get()
     assert page.redirect_chain == [(reverse(CHANGE, args=[job.pk]), 302)]
-    assert b"2 requeued of 5" in page.content
+    assert b"2 of 5 requeued" in page.content
     assert b'http-equiv="refresh"' in page.content
     assert b"Stop" in page.content
     tasks.dead_letters()
     page = admin_client.get(reverse(CHANGE, args=[job.pk]))
-    assert b"5 requeued of 5" in page.content
+    assert b"5 of 5 requeued" in page.content
     assert b'http-equiv="refresh"' not in page.content
     job.refresh_from_db()
     assert (job.requested_by, job.state) == ("admin", "done")
-    assert b"5 requeued of 5" in admin_client.get(reverse("admin:relay_deadletterjob_changelist")).content
+    assert b"5 of 5 requeued" in admin_client.get(reverse("admin:relay_deadletterjob_changelist")).content
     history = admin_client.get(reverse("admin:relay_deadletterjob_history", args=[job.pk]), follow=True)
     assert history.status_code == 200
     assert str(job).encode() in history.content

@@ -58,7 +58,7 @@ def test_a_release_from_import_to_rollout(staff: Staff, anna: Client, bert: Clie
         follow=True,
     )
     said = text_of(answer)
-    assert "1.1.0 is draft, with 2 signature(s)." in said
+    assert "1.1.0 (draft) has 2 signatures." in said
     assert "2 of 2 people needed" in said
     assert "Tere õhtust" in said
     release = Release.objects.get()
@@ -72,11 +72,11 @@ def test_a_release_from_import_to_rollout(staff: Staff, anna: Client, bert: Clie
         "participant_type": "Chatbot",
     }  # fmt: skip
     said = text_of(anna.post(reverse("admin:updates_rollout_add"), form, follow=True))
-    assert "The rollout of 1.1.0 runs, for 1 Instance(s)." in said
+    assert "The rollout of 1.1.0 runs, for 1 Instance." in said
     rollout = Rollout.objects.get()
-    assert "Paused; 0 offer(s) withdrawn." in press(bert, "rollout", rollout.pk, "pause")
-    assert "It goes on; 0 failure(s) excused." in press(bert, "rollout", rollout.pk, "resume")
-    assert "Aborted; 1 Instance(s)" in press(bert, "rollout", rollout.pk, "abort")
+    assert "Paused; 0 offers withdrawn." in press(bert, "rollout", rollout.pk, "pause")
+    assert "It goes on; 0 failures excused." in press(bert, "rollout", rollout.pk, "resume")
+    assert "Aborted; 1 Instance left as it is." in press(bert, "rollout", rollout.pk, "abort")
     assert "1.1.0 is withdrawn." in press(bert, "release", release.pk, "withdraw")
 
 
@@ -147,7 +147,7 @@ def test_the_progress_of_a_rollout(staff: Staff, anna: Client) -> None:
     assert 'aria-label="1 succeeded, 1 failed, rolled back or timed out"' in html
     assert "width:50.00%" in html
     assert "unhealthy during the soak time" in said
-    assert "waiting 2" in said
+    assert "Waiting 2" in said
     assert second.participant.name in text_of(anna.get(url, {"target_state": "rolled_back"}))
     assert first.participant.name not in text_of(anna.get(url, {"target_state": "rolled_back"}))
     events = text_of(anna.get(reverse("admin:updates_target_change", args=[second.pk])))

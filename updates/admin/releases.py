@@ -12,7 +12,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from participants.admin import actor, badge
@@ -28,12 +28,15 @@ SEVERITIES = {"optional": GREY, "mandatory": BLUE, "critical": RED}
 
 class NewKeyForm(forms.Form):
     person = forms.ModelChoiceField(
-        User.objects.filter(is_active=True, is_staff=True).order_by("username"), help_text="Whose key it is."
+        User.objects.filter(is_active=True, is_staff=True).order_by("username"),
+        label=_("Person"),
+        help_text=_("Whose key it is."),
     )
     public_key = forms.CharField(
+        label=_("Public key"),
         max_length=200,
         widget=forms.TextInput(attrs={"size": 60, "class": "vTextField"}),
-        help_text="The line in FILE.pub, as `dmr-agent release keygen` writes it. Never the private key.",
+        help_text=_("The line in FILE.pub, as `dmr-agent release keygen` writes it. Never the private key."),
     )
 
 
@@ -47,8 +50,8 @@ def withdrawn(admin: Any, request: HttpRequest, row: StaffKey) -> Foreseen:
 @admin.register(StaffKey)
 class StaffKeyAdmin(DomainAdmin):
     new_form = NewKeyForm
-    new_title = "Register a public key"
-    new_button = "Register"
+    new_title = _("Register a public key")
+    new_button = _("Register")
     list_display = ("short_id", "person", "state", "created_at", "withdrawn_at")
     list_filter = (
         ("withdrawn_at", admin.EmptyFieldListFilter),
@@ -61,24 +64,32 @@ class StaffKeyAdmin(DomainAdmin):
     permissions = {"withdraw": "updates.withdraw_staffkey"}
     change_form_template = "admin/participants/steered.html"
 
-    @admin.display(description="key id", ordering="key_id")
+    @admin.display(description=_("key id"), ordering="key_id")
     def short_id(self, row: StaffKey) -> str:
         return f"{row.key_id[:16]}…"
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, row: StaffKey) -> SafeString:
-        return badge("Valid", COLOURS["published"]) if row.is_valid else badge("Withdrawn", COLOURS["withdrawn"])
+        return (
+            badge(gettext("Valid"), COLOURS["published"])
+            if row.is_valid
+            else badge(gettext("Withdrawn"), COLOURS["withdrawn"])
+        )
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[StaffKey, str]:
         key = staff_keys.add(data["public_key"], data["person"], actor=actor(request))
-        return key, f"The key is {data['person']}'s from now on."
+        return key, gettext("The key is %(person)s's from now on.") % {"person": data["person"]}
 
     def buttons(self, row: StaffKey) -> dict[str, tuple[str, str]]:
-        return {"withdraw": ("Withdraw", "its signatures count for nothing from now on")} if row.is_valid else {}
+        return (
+            {"withdraw": (gettext("Withdraw"), gettext("its signatures count for nothing from now on"))}
+            if row.is_valid
+            else {}
+        )
 
     def act(self, request: HttpRequest, row: StaffKey, name: str) -> str:
         staff_keys.withdraw(row, actor=actor(request), reason=request.POST.get("reason", ""))
-        return "The key is withdrawn."
+        return gettext("The key is withdrawn.")
 
     def has_withdraw_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "withdraw")
@@ -96,23 +107,24 @@ class StaffKeyAdmin(DomainAdmin):
 
 
 class ImportForm(forms.Form):
-    manifest_file = forms.FileField(required=False, help_text="The manifest, JSON.")
+    manifest_file = forms.FileField(label=_("Manifest file"), required=False, help_text=_("The manifest, JSON."))
     manifest_text = forms.CharField(
+        label=_("Manifest text"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 12, "cols": 90, "class": "vLargeTextField"}),
-        help_text="Or its text. White space and the order of keys do not matter.",
+        help_text=_("Or its text. White space and the order of keys do not matter."),
     )
     signed = forms.CharField(
-        label="Signatures",
+        label=_("Signatures"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "cols": 90, "class": "vLargeTextField"}),
-        help_text="One a line, as `dmr-agent release sign` prints it. More can follow: import the manifest again.",
+        help_text=_("One a line, as `dmr-agent release sign` prints it. More can follow: import the manifest again."),
     )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         if bool(data.get("manifest_file")) == bool(data.get("manifest_text")):
-            raise forms.ValidationError("Choose a file, or paste the manifest: one of the two.")
+            raise forms.ValidationError(gettext("Choose a file, or paste the manifest: one of the two."))
         return data
 
 
@@ -138,9 +150,9 @@ def published(admin: Any, request: HttpRequest, row: Release) -> Foreseen:
 @admin.register(Release)
 class ReleaseAdmin(DomainAdmin):
     new_form = ImportForm
-    new_title = "Import a release"
-    new_button = "Import"
-    new_help = "You become its author: somebody else has to approve it."
+    new_title = _("Import a release")
+    new_button = _("Import")
+    new_help = _("You become its author: somebody else has to approve it.")
     list_display = (
         "version",
         "state_now",
@@ -179,20 +191,20 @@ class ReleaseAdmin(DomainAdmin):
         rows = Release.objects.annotate(signature_count=Count("signatures"))
         return rows.defer("manifest") if self.is_list(request) else rows
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_now(self, row: Release) -> SafeString:
         return badge(row.get_state_display(), COLOURS[row.state])
 
-    @admin.display(description="severity", ordering="severity")
+    @admin.display(description=_("severity"), ordering="severity")
     def how_severe(self, row: Release) -> SafeString:
         return badge(row.get_severity_display(), SEVERITIES[row.severity])
 
-    @admin.display(description="signatures")
+    @admin.display(description=_("signatures"))
     def signed_by(self, row: Any) -> int:
         count: int = row.signature_count
         return count
 
-    @admin.display(description="signatures")
+    @admin.display(description=_("signatures"))
     def signatures_held(self, row: Release) -> SafeString:
         rows = row.signatures.select_related("key__person")
         listed = format_html_join(
@@ -202,15 +214,16 @@ class ReleaseAdmin(DomainAdmin):
                 (
                     each.key.person.get_username(),
                     each.key.key_id[:16],
-                    "" if each.key.is_valid else "(withdrawn: does not count)",
+                    "" if each.key.is_valid else gettext("(withdrawn: does not count)"),
                 )
                 for each in rows
             ),
         )
         people = len(signatures.signers(row))
-        return format_html("<ul style='margin:0'>{}</ul>{} of {} people needed", listed, people, signatures.THRESHOLD)
+        said = gettext("%(count)s of %(needed)s people needed") % {"count": people, "needed": signatures.THRESHOLD}
+        return format_html("<ul style='margin:0'>{}</ul>{}", listed, said)
 
-    @admin.display(description="components")
+    @admin.display(description=_("components"))
     def components(self, row: Release) -> SafeString:
         content = manifest.parse(row.canonical).content
         return format_html(
@@ -220,7 +233,7 @@ class ReleaseAdmin(DomainAdmin):
             ),
         )
 
-    @admin.display(description="manifest")
+    @admin.display(description=_("manifest"))
     def manifest_text(self, row: Release) -> SafeString:
         text = json.dumps(json.loads(row.canonical), indent=2, ensure_ascii=False)
         return format_html("<pre style='margin:0;max-height:24em;overflow:auto'>{}</pre>", text)
@@ -228,15 +241,24 @@ class ReleaseAdmin(DomainAdmin):
     def create(self, request: HttpRequest, data: dict[str, Any]) -> tuple[Release, str]:
         content = data["manifest_file"].read() if data["manifest_file"] else data["manifest_text"].encode()
         lines = [line for line in data["signed"].splitlines() if line.strip()]
-        signed = [manifest.load_json(line.encode(), f"signature {n}") for n, line in enumerate(lines, 1)]
+        signed = [
+            manifest.load_json(line.encode(), gettext("signature %(n)s") % {"n": n})
+            for n, line in enumerate(lines, 1)
+        ]
         user: Any = request.user
         release = releases.import_manifest(content, signed, user)
-        return release, f"{release} is {release.state}, with {release.signatures.count()} signature(s)."
+        count = release.signatures.count()
+        said = ngettext(
+            "%(release)s (%(state)s) has %(count)s signature.",
+            "%(release)s (%(state)s) has %(count)s signatures.",
+            count,
+        )
+        return release, said % {"release": release, "state": release.get_state_display().lower(), "count": count}
 
     def buttons(self, row: Release) -> dict[str, tuple[str, str]]:
-        approve = ("Approve", "by somebody else than its author")
-        publish = ("Publish", "from now on it may be rolled out")
-        withdraw = ("Withdraw", "no Instance gets it any more; its rollout is aborted")
+        approve = (gettext("Approve"), gettext("by somebody else than its author"))
+        publish = (gettext("Publish"), gettext("from now on it may be rolled out"))
+        withdraw = (gettext("Withdraw"), gettext("no Instance gets it any more; its rollout is aborted"))
         by_state: dict[str, dict[str, tuple[str, str]]] = {
             "draft": {"approve": approve, "withdraw": withdraw},
             "approved": {"publish": publish, "withdraw": withdraw},
@@ -248,8 +270,12 @@ class ReleaseAdmin(DomainAdmin):
         user: Any = request.user
         call = {"approve": releases.approve, "publish": releases.publish, "withdraw": releases.withdraw}[name]
         call(row, user, request.POST.get("reason", ""))
-        done = {"approve": "approved", "publish": "published", "withdraw": "withdrawn"}[name]
-        return f"{row} is {done}."
+        done = {
+            "approve": gettext("%(release)s is approved."),
+            "publish": gettext("%(release)s is published."),
+            "withdraw": gettext("%(release)s is withdrawn."),
+        }
+        return done[name] % {"release": row}
 
     def has_approve_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "approve")

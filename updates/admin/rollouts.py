@@ -10,6 +10,8 @@ from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from participants.admin import ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
@@ -36,53 +38,67 @@ STATES = {
 }
 # A wave's bar, from left to right.
 BAR = (
-    ("succeeded", GREEN, "succeeded"),
-    ("failed", RED, "failed, rolled back or timed out"),
-    ("left_out", GREY, "skipped or unreachable"),
-    ("under_way", BLUE, "offered or under way"),
+    ("succeeded", GREEN, _("succeeded")),
+    ("failed", RED, _("failed, rolled back or timed out")),
+    ("left_out", GREY, _("skipped or unreachable")),
+    ("under_way", BLUE, _("offered or under way")),
 )
 
 
 def target_badge(state: str) -> SafeString:
-    return badge(state.replace("_", " "), STATES[state])
+    return badge(str(TargetState(state).label), STATES[state])
 
 
 class StartForm(forms.Form):
-    release = forms.ModelChoiceField(Release.objects.published().defer("manifest").order_by("-sequence"))
+    release = forms.ModelChoiceField(
+        Release.objects.published().defer("manifest").order_by("-sequence"), label=_("Release")
+    )
     waves = forms.CharField(
+        label=_("Waves"),
         initial="10,50,100",
-        help_text="Shares of the Instances in percent, each with those before it, up to 100.",
+        help_text=_("Shares of the Instances in percent, each with those before it, up to 100."),
     )
     gate = forms.FloatField(
-        initial=1.0, min_value=0, max_value=1, help_text="Share of a wave that must have succeeded, such as 0.95."
+        label=_("Gate"),
+        initial=1.0,
+        min_value=0,
+        max_value=1,
+        help_text=_("Share of a wave that must have succeeded, such as 0.95."),
     )
     soak_seconds = forms.IntegerField(
-        initial=3600, min_value=0, label="Soak time (s)", help_text="From the gate to the next wave."
+        initial=3600, min_value=0, label=_("Soak time (s)"), help_text=_("From the gate to the next wave.")
     )
     max_failures = forms.IntegerField(
-        initial=0, min_value=0, label="Failures allowed", help_text="One more pauses the rollout."
+        initial=0, min_value=0, label=_("Failures allowed"), help_text=_("One more pauses the rollout.")
     )
     institution = forms.ModelChoiceField(
-        Institution.objects.present(), required=False, empty_label="All", help_text="Only its participants."
+        Institution.objects.present(),
+        label=_("Institution"),
+        required=False,
+        empty_label=_("All"),
+        help_text=_("Only its participants."),
     )
-    participant_type = forms.ChoiceField(choices=Participant.Type.choices, label="Type")
+    participant_type = forms.ChoiceField(choices=Participant.Type.choices, label=_("Type"))
     from_version = forms.CharField(
-        required=False, max_length=100, help_text="Only those that said that they run this version."
+        label=_("From version"),
+        required=False,
+        max_length=100,
+        help_text=_("Only those that said that they run this version."),
     )
 
     def clean_waves(self) -> tuple[int, ...]:
         try:
             return tuple(int(part) for part in self.cleaned_data["waves"].split(","))
         except ValueError:
-            raise forms.ValidationError("Percentages with commas between, such as 10,50,100.") from None
+            raise forms.ValidationError(gettext("Percentages with commas between, such as 10,50,100.")) from None
 
 
 @admin.register(Rollout)
 class RolloutAdmin(DomainAdmin):
     new_form = StartForm
-    new_title = "Start a rollout"
-    new_button = "Start"
-    new_help = "The Instances are fixed at the start: who registers later is not among them."
+    new_title = _("Start a rollout")
+    new_button = _("Start")
+    new_help = _("The Instances are fixed at the start: who registers later is not among them.")
     list_display = ("release", "state_now", "succeeded", "failed", "size", "reason", "started_at", "started_by")
     list_filter = ("state", ("institution", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("release", "started_by")
@@ -106,16 +122,16 @@ class RolloutAdmin(DomainAdmin):
             failed_count=Count("targets", filter=Q(targets__state__in=FAILURES)),
         )
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_now(self, row: Rollout) -> SafeString:
         return badge(row.get_state_display(), COLOURS[row.state])
 
-    @admin.display(description="succeeded", ordering="succeeded_count")
+    @admin.display(description=_("succeeded"), ordering="succeeded_count")
     def succeeded(self, row: Any) -> int:
         count: int = row.succeeded_count
         return count
 
-    @admin.display(description="failed", ordering="failed_count")
+    @admin.display(description=_("failed"), ordering="failed_count")
     def failed(self, row: Any) -> int:
         count: int = row.failed_count
         return count
@@ -124,12 +140,17 @@ class RolloutAdmin(DomainAdmin):
         user: Any = request.user
         plan = rollouts.Plan(**{name: value for name, value in data.items() if name != "release"})
         rollout = rollouts.start(data["release"], plan, user)
-        return rollout, f"The rollout of {rollout.release} runs, for {rollout.size} Instance(s)."
+        said = ngettext(
+            "The rollout of %(release)s runs, for %(count)s Instance.",
+            "The rollout of %(release)s runs, for %(count)s Instances.",
+            rollout.size,
+        )
+        return rollout, said % {"release": rollout.release, "count": rollout.size}
 
     def buttons(self, row: Rollout) -> dict[str, tuple[str, str]]:
-        pause = ("Pause", "what no agent has accepted is withdrawn")
-        resume = ("Resume", "the failures so far are excused")
-        abort = ("Abort", "for good; what is under way goes on to its end")
+        pause = (gettext("Pause"), gettext("what no agent has accepted is withdrawn"))
+        resume = (gettext("Resume"), gettext("the failures so far are excused"))
+        abort = (gettext("Abort"), gettext("for good; what is under way goes on to its end"))
         by_state: dict[str, dict[str, tuple[str, str]]] = {
             "running": {"pause": pause, "abort": abort},
             "paused": {"resume": resume, "abort": abort},
@@ -141,10 +162,14 @@ class RolloutAdmin(DomainAdmin):
         call = {"pause": rollouts.pause, "resume": rollouts.resume, "abort": rollouts.abort}[name]
         count = call(row, actor=actor(request), reason=reason)
         return {
-            "pause": f"Paused; {count} offer(s) withdrawn.",
-            "resume": f"It goes on; {count} failure(s) excused.",
-            "abort": f"Aborted; {count} Instance(s) left as they are.",
-        }[name]
+            "pause": ngettext("Paused; %(count)s offer withdrawn.", "Paused; %(count)s offers withdrawn.", count),
+            "resume": ngettext(
+                "It goes on; %(count)s failure excused.", "It goes on; %(count)s failures excused.", count
+            ),
+            "abort": ngettext(
+                "Aborted; %(count)s Instance left as it is.", "Aborted; %(count)s Instances left as they are.", count
+            ),
+        }[name] % {"count": count}
 
     def change_view(
         self,
@@ -229,15 +254,15 @@ class TargetAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Target]:
         return Target.objects.defer("rollout__release__manifest")
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description=_("state"), ordering="state")
     def state_now(self, row: Target) -> SafeString:
         return target_badge(row.state)
 
-    @admin.display(description="release", ordering="rollout__release__sequence")
+    @admin.display(description=_("release"), ordering="rollout__release__sequence")
     def release(self, row: Target) -> str:
         return row.rollout.release.version
 
-    @admin.display(description="wave", ordering="wave__number")
+    @admin.display(description=_("wave"), ordering="wave__number")
     def wave_number(self, row: Target) -> int:
         return row.wave.number
 
@@ -256,10 +281,10 @@ class TargetEventAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[TargetEvent]:
         return TargetEvent.objects.defer("target__rollout__release__manifest")
 
-    @admin.display(description="Instance")
+    @admin.display(description=_("Instance"))
     def participant(self, row: TargetEvent) -> str:
         return row.target.participant.name
 
-    @admin.display(description="release")
+    @admin.display(description=_("release"))
     def release(self, row: TargetEvent) -> str:
         return row.target.rollout.release.version

@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
 
 from updates.querysets import ReleaseQuerySet, StaffKeyQuerySet
 
@@ -27,7 +28,7 @@ class StaffKey(models.Model):
         permissions = (("withdraw_staffkey", "Can withdraw signing keys"),)
 
     def __str__(self) -> str:
-        return f"{self.key_id[:12]}… of {self.person.get_username()}"
+        return gettext("%(key)s… of %(person)s") % {"key": self.key_id[:12], "person": self.person.get_username()}
 
     @property
     def is_valid(self) -> bool:
@@ -123,7 +124,7 @@ class Signature(models.Model):
         constraints = (models.UniqueConstraint(fields=("release", "key"), name="one_signature_per_release_and_key"),)
 
     def __str__(self) -> str:
-        return f"{self.release} by {self.key}"
+        return gettext("%(release)s by %(key)s") % {"release": self.release, "key": self.key}
 
     @property
     def shape(self) -> dict[str, str]:

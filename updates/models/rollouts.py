@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from participants.models import Institution, Participant
 from updates.models.releases import Release
@@ -84,7 +85,10 @@ class Rollout(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.release} since {timezone.localtime(self.started_at):%Y-%m-%d %H:%M}"
+        return gettext("%(release)s since %(started_at)s") % {
+            "release": self.release,
+            "started_at": f"{timezone.localtime(self.started_at):%Y-%m-%d %H:%M}",
+        }
 
     @property
     def soak(self) -> timedelta:
@@ -113,7 +117,7 @@ class Wave(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"wave {self.number} of {self.rollout}"
+        return gettext("wave %(number)s of %(rollout)s") % {"number": self.number, "rollout": self.rollout}
 
 
 class Target(models.Model):
@@ -164,7 +168,7 @@ class Target(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.participant} in {self.rollout}"
+        return gettext("%(participant)s in %(rollout)s") % {"participant": self.participant, "rollout": self.rollout}
 
 
 class TargetEvent(models.Model):
@@ -215,7 +219,7 @@ class Report(models.Model):
         constraints = (models.UniqueConstraint(fields=("target", "nonce", "sequence"), name="report_is_taken_once"),)
 
     def __str__(self) -> str:
-        return f"{self.state}, sequence {self.sequence}"
+        return gettext("%(state)s, sequence %(sequence)s") % {"state": self.state, "sequence": self.sequence}
 
 
 class InstalledRelease(models.Model):
@@ -233,4 +237,7 @@ class InstalledRelease(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.version or 'unknown'} at {self.participant}"
+        return gettext("%(version)s at %(participant)s") % {
+            "version": self.version or gettext("unknown"),
+            "participant": self.participant,
+        }
