@@ -91,6 +91,13 @@ def take(keys: Sequence[Key]) -> int:
 
     Or the seconds to wait: then it must not be made, and was not counted.
     """
+    while (wait := _take(keys)) is None:
+        pass
+    return wait
+
+
+def _take(keys: Sequence[Key]) -> int | None:
+    """None where somebody was forgiven between the statements, and their row is gone."""
     now = timezone.now()
     with transaction.atomic():
         Guesser.objects.bulk_create(
@@ -101,6 +108,8 @@ def take(keys: Sequence[Key]) -> int:
             row.key: row
             for row in Guesser.objects.select_for_update().filter(key__in=[key.text for key in keys]).order_by("key")
         }
+        if len(rows) < len({key.text for key in keys}):
+            return None
         found = {key: standing(key, rows[key.text].failures, rows[key.text].last_at, now) for key in keys}
         wait, by = max((wait, key.kind) for key, (_failures, wait) in found.items())
         if wait:
