@@ -77,11 +77,14 @@ class Kept:
             if self._provider is None or now - self._provider[0] >= KEEP_SECONDS:
                 if now - self._failed_at < FAILED_SECONDS:
                     raise ProviderFailed("it could not be reached a moment ago")
-                self._failed_at = now
                 issuer: str = settings.OIDC_ISSUER
-                document = _get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-                self._provider = (now, parse(document, issuer, is_production=settings.IS_PRODUCTION))
-                self._failed_at = -FAILED_SECONDS
+                try:
+                    document = _get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+                    self._provider = (now, parse(document, issuer, is_production=settings.IS_PRODUCTION))
+                except ProviderFailed:
+                    # Now: who has waited here meanwhile must not wait for as long again, one after the other.
+                    self._failed_at = time.monotonic()
+                    raise
             return self._provider[1]
 
     def known(self) -> Provider | None:

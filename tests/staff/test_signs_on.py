@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,7 +20,7 @@ from participants.models import Change
 from staff import accounts, metrics, roles, sessions, throttle
 from staff.models import Guesser, Identity
 from staff.sign_on import flow, people, provider
-from staff.sign_on.errors import Refused
+from staff.sign_on.errors import ProviderFailed, Refused
 from tests.staff import oidc_provider
 from tests.staff.people import PASSWORD, browser, person
 from tests.staff.provider import Process, running
@@ -438,3 +439,26 @@ def test_bad_settings_are_refused(settings: LazySettings, given: dict[str, Any],
     for name, value in given.items():
         setattr(settings, name, value)
     assert [message.id for message in checks.check_sign_on()] == expected
+
+
+def test_a_provider_that_hangs_is_left_alone_when_it_has_failed(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.OIDC_ISSUER = "https://id.invalid"
+    now, asked = [1000.0], []
+
+    def hang(url: str) -> Any:
+        asked.append(url)
+        now[0] += 10  # as long as a call may last
+        raise ProviderFailed("no answer within 10 s")
+
+    monkeypatch.setattr(provider, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(provider, "_get", hang)
+    kept = provider.Kept()
+    for _ in range(3):  # as those threads do that waited for the first
+        with pytest.raises(ProviderFailed):
+            kept.provider()
+    assert len(asked) == 1
+    now[0] += provider.FAILED_SECONDS
+    with pytest.raises(ProviderFailed, match="no answer"):
+        kept.provider()
