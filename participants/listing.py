@@ -25,6 +25,7 @@ from participants.querysets import ChangeQuerySet
 
 MARK = 8  # characters of the hash
 PIECE = 500  # entries read at once
+MOST_READ = 5000  # entries read for one page
 # What an entry of the list shows, as history.facts() calls it: a change of anything else is none of the list.
 SHOWN = frozenset({"institution", "name", "host", "type", "status"})
 
@@ -163,7 +164,7 @@ def page(since: Cursor | None, most: int, newest: Position) -> Page:
         return _whole(Cursor(newest, 0), most, reset=True)
     if since.reached is not None:
         return _whole(since, most, reset=False)
-    return _changes(since.position, most)
+    return _changes(since.position, newest, most)
 
 
 def _whole(begun: Cursor, most: int, *, reset: bool) -> Page:
@@ -179,28 +180,31 @@ def _whole(begun: Cursor, most: int, *, reset: bool) -> Page:
     return Page(cursor, [Changed("added", str(row.public_id), row) for row in rows], reset, more)
 
 
-def _changes(since: Position, most: int) -> Page:
+def _changes(since: Position, until: Position, most: int) -> Page:
     entries: dict[str, list[Change]] = {}  # by participant, in the order of their last ones
-    newest, more = since, False
-    for change in _after(since.number):
-        if not is_shown(change):
-            continue
-        if len(entries) == most and change.subject_id not in entries:
+    reached, more = since, False
+    for count, change in enumerate(_between(since, until)):
+        is_news = is_shown(change)
+        if count == MOST_READ or (is_news and len(entries) == most and change.subject_id not in entries):
             more = True
             break
-        newest = Position(change.number or 0, change.hash[:MARK])
+        reached = Position(change.number or 0, change.hash[:MARK])
+        if not is_news:
+            continue
         entries[change.subject_id] = [*entries.pop(change.subject_id, ()), change]
     rows = Participant.objects.active().filter(public_id__in=list(entries)).select_related("institution")
     listed = {str(row.public_id): row for row in rows}
     steps = {each: became(told, is_listed=each in listed) for each, told in entries.items()}
     changes = [Changed(step, each, listed.get(each)) for each, step in steps.items() if step]
-    return Page(Cursor(newest), changes, more=more)
+    return Page(Cursor(reached), changes, more=more)
 
 
-def _after(number: int) -> Iterator[Change]:
-    """Entries about participants in their order, read in pieces."""
+def _between(since: Position, until: Position) -> Iterator[Change]:
+    """Entries about participants after the one, up to the other, in their order, read in pieces."""
+    number = since.number
+    rows = of_participants().filter(number__lte=until.number).order_by("number")
     while True:
-        piece = list(of_participants().filter(number__gt=number).order_by("number")[:PIECE])
+        piece = list(rows.filter(number__gt=number)[:PIECE])
         yield from piece
         if len(piece) < PIECE:
             return

@@ -305,6 +305,27 @@ def test_many_that_follow_cost_little(copy: Copy, client: Client, django_assert_
 
 
 @pytest.mark.django_db
+def test_an_answer_reads_no_more_than_some_entries(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one who says a thousand times that it comes and goes makes each old cursor dear."""
+    monkeypatch.setattr(listing, "MOST_READ", 10)
+    police = factories.participant("police")
+    copy.follow()
+    first, answers = copy.cursor, copy.answers
+    for number in range(24):
+        change(police.row, host=f"http://elsewhere.invalid/{number}")
+        change(police.row, contact_name=f"Nobody sees {number}")
+    begun = listing.parse(first)
+    assert begun is not None
+    page = listing.page(begun, 500, listing.position())
+    read = listing.of_participants().filter(number__gt=begun.position.number, number__lte=page.cursor.position.number)
+    assert (page.more, read.count()) == (True, 10)
+    copy.follow()
+    assert copy.answers - answers == 5
+    assert copy.entries == listed()
+    assert copy.follow() == []
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(("limit", "status"), [("0", 400), ("1001", 400), ("x", 400), ("-1", 400), ("1000", 200)])
 def test_limits_are_checked(client: Client, limit: str, status: int) -> None:
     assert client.get(URL, {"limit": limit}, headers=factories.participant().auth).status_code == status
