@@ -52,5 +52,5 @@ def beside(one: Participant) -> QuerySet[Participant]:
 
 
 def anybody_but(one: Participant) -> QuerySet[Participant]:
-    """All others, by name, but for our own entry."""
+    """All others, by name, but for our own entry. Staff see them all; participants, those that are in the network."""
     return Participant.objects.present().exclude(pk=one.pk).exclude(name=names.RELAY).order_by("name")

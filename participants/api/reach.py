@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from dmr_project.lib import fields, schema
 from dmr_project.lib.api import APIEndpoint
-from participants import neighbours
+from participants import neighbours, statuses
 from participants.authentication import ApiKeyAuthentication, IsParticipant, caller
 from participants.models import Participant
 from participants.neighbours import Between
@@ -67,7 +67,9 @@ class MyReach(APIEndpoint):
         examples=[OpenApiExample("One", value=_EXAMPLE, response_only=True)],
     )
     def get(self, request: Request) -> Response:
-        """Whom the caller may reach and who may reach it, with the rooms that say so, by name."""
+        """Whom the caller may reach and who may reach it, with the rooms that say so, by name: of those that are in
+        the network.
+        """
         asked = request.query_params
         named, after = fields.text(asked, "participant"), fields.text(asked, "after")
         limit = fields.number(asked, "limit", USUAL, MOST) or USUAL
@@ -75,7 +77,7 @@ class MyReach(APIEndpoint):
         others = (
             neighbours.anybody_but(one).filter(name=named) if named else neighbours.beside(one).filter(name__gt=after)
         )
-        found = list(others[: limit + 1])
+        found = list(others.exclude(status__in=statuses.UNKNOWN)[: limit + 1])
         rows = [shape(each) for each in neighbours.between(one, found[:limit])]
         return Response({"participants": rows, "next": rows[-1]["name"] if len(found) > limit else None})
 

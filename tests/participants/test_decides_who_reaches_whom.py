@@ -157,6 +157,17 @@ def test_who_shares_no_room_is_told_so(client: Client) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("status", ["Pending", "Revoked"])
+def test_participants_do_not_learn_of_those_that_are_not_in_the_network(client: Client, status: str) -> None:
+    one, other, third = factories.participant(), factories.participant(), factories.participant()
+    Participant.objects.filter(pk=other.row.pk).update(status=status)
+    for query, names in (("", [third.name]), (f"?participant={other.name}", [])):
+        said = client.get(f"/api/v1/my/reach{query}", headers=one.auth).json()["participants"]
+        assert [each["name"] for each in said] == names
+    assert client.get(f"/centops/public/participants/{other.row.public_id}", headers=one.auth).status_code == 404
+
+
+@pytest.mark.django_db
 def test_staff_say_who_speaks_and_listens_beside_the_participant(admin_client: Client) -> None:
     bot, other = factories.participant(), factories.participant()
     membership = bot.row.memberships.get()
