@@ -139,13 +139,15 @@ def _follow(stored: Participant, row: Participant, reason: str) -> list[str]:
     return list(columns)
 
 
-def change_participant(participant: Participant, *, actor: str, key: str | None = None) -> None:
-    """Saves a changed participant, and gives it `key` as one more unless it has that already.
+def change_participant(
+    participant: Participant, *, actor: str, key: str | None = None, but: Collection[str] = ()
+) -> None:
+    """Saves a changed participant (see update), and gives it `key` as one more unless it has that already.
 
     Raises InvalidInput, NameTaken, Forbidden, Conflict.
     """
     with history.atomic():
-        update(participant, actor=actor)
+        update(participant, actor=actor, but=but)
         if key is not None and not participant.keys.valid().filter(digest=keys.digest(key)).exists():
             issue_key(participant, actor=actor, key=key)
 

@@ -67,6 +67,9 @@ FOLLOWS: Mapping[str, tuple[str, ...]] = {
     Status.DELETED.value: (),
 }
 
+# Steps of its life change these, perhaps while somebody changes what else there is of a participant.
+LIFE = ("status", "suspended_until")
+
 SENDING = tuple(status for status, meaning in MEANINGS.items() if meaning.sends == 202)
 HELD = tuple(status for status, meaning in MEANINGS.items() if meaning.waiting is Fate.HELD)
 GONE = tuple(status for status, meaning in MEANINGS.items() if meaning.waiting is Fate.RETURNED)

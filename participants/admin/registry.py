@@ -35,6 +35,7 @@ from participants.admin.reach import ReachPages
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
 from participants.querysets import ChangeQuerySet
 from participants.scopes import Scope
+from participants.statuses import LIFE
 
 PARTICIPANT_FIELDS = (
     "institution", "name", "type", "host", "delivery_mode", "success_statuses", "source_networks",
@@ -42,8 +43,6 @@ PARTICIPANT_FIELDS = (
     "wants_receipts", "announcements", "messages_per_second", "messages_burst", "stored_bytes_limit",
 )  # fmt: skip
 
-# Steps of its life change these, perhaps while somebody has the form open.
-LIFE = ("status", "suspended_until")
 MOST_DELETED = 200  # rows at a time
 NEW_STATUSES = (Participant.Status.ACTIVE, Participant.Status.PENDING, Participant.Status.DISABLED)
 

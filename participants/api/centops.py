@@ -299,9 +299,12 @@ class AdminParticipant(AdminEndpoint):
     @extend_schema(request={"application/json": _NEW_PARTICIPANT}, responses=schema.json(_PARTICIPANT))
     def put(self, request: Request, public_id: UUID) -> Response:
         """Changes a participant; an `apiKey` in the body becomes one more key of it."""
-        row = read_participant(request, find_participant(public_id))
+        found = find_participant(public_id)
+        status = found.status
+        row = read_participant(request, found)
         chosen = text_field(json_object(request), "apiKey", required=False)
-        registry.change_participant(row, actor=STAFF, key=chosen)
+        but = statuses.LIFE if row.status == status else ()
+        registry.change_participant(row, actor=STAFF, key=chosen, but=but)
         return Response(participant_shape(row))
 
     @extend_schema(responses={204: None})

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from dmr_project.lib.errors import Forbidden, InvalidInput, NotFound
 from participants import directory, life, outages, registry
-from participants.admin.registry import LIFE
 from participants.models import Announcement, Institution, Outage, Participant
+from participants.statuses import LIFE
 from tests import factories
 from tests.invariants.test_nothing_accepted_is_lost import in_threads
 

@@ -11,7 +11,8 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from participants import registry
+from participants import life, registry
+from participants.api import centops
 from participants.models import ApiKey, Membership, Participant
 from tests import factories
 
@@ -220,6 +221,24 @@ def test_participant_says_its_own_state(client: Client, method: str) -> None:
         assert say(body).status_code == 400, body
     registry.set_status([one.row], "Suspended", actor="tests")
     assert say(b'"Active"').status_code == 403
+
+
+def test_a_put_does_not_lift_a_suspension_that_came_meanwhile(
+    staff: Callable[..., Any], fields: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = staff("POST", "participants", fields).json()
+    read = centops.read_participant
+
+    def read_slowly(*args: Any) -> Participant:
+        row = read(*args)
+        life.suspend([row], actor="anna", reason="it floods")
+        return row
+
+    monkeypatch.setattr(centops, "read_participant", read_slowly)
+    moved = staff("PUT", f"participants/{made['id']}", {**fields, "host": "http://elsewhere.invalid/messages"})
+    assert (moved.status_code, moved.json()["status"]) == (200, "Disabled")
+    row = Participant.objects.get(public_id=made["id"])
+    assert (row.status, row.host) == ("Suspended", "http://elsewhere.invalid/messages")
 
 
 def test_suspension_shows_as_disabled_and_survives_a_put(
