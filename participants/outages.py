@@ -146,8 +146,11 @@ def _affected(outage: Outage) -> Any:
 
 
 def _one_at_a_time() -> None:
-    """Whoever changes outages holds our own entry: what is written down of one must not miss another."""
-    list(Participant.objects.filter(name=names.RELAY).select_for_update().values_list("pk"))
+    """Whoever changes outages holds our own entry: what is written down of one must not miss another.
+
+    Not its key: what we say meanwhile refers to it, and would wait, or each for the other.
+    """
+    list(Participant.objects.filter(name=names.RELAY).select_for_update(no_key=True).values_list("pk"))
 
 
 def _check(outage: Outage, affected: Collection[Participant], now: datetime) -> None:

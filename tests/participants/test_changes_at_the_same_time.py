@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from dmr_project.lib.errors import Forbidden, InvalidInput, NotFound
 from participants import directory, life, outages, registry
 from participants.models import Announcement, Institution, Outage, Participant
 from participants.statuses import LIFE
+from relay import own_messages
 from tests import factories
 from tests.invariants.test_nothing_accepted_is_lost import in_threads
 
@@ -70,6 +72,26 @@ def test_what_is_over_is_announced_once() -> None:
     in_threads(4, outages.keep_time)
     events = [each.body["event"] for each in Announcement.objects.filter(kind="outage")]
     assert events.count("over") == 1
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+@pytest.mark.django_db(transaction=True)
+def test_what_we_say_does_not_wait_until_an_outage_is_announced() -> None:
+    bot, away = factories.participant(), factories.participant()
+
+    def tell() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '1s'")
+            relay, now = directory.relay(), timezone.now()
+            message, delivery = own_messages.draft(
+                relay, to_id=bot.row.pk, to_name=bot.name, ref="", model_type="", said={}, at=now
+            )
+            message.save()
+            delivery.save()
+
+    with transaction.atomic():
+        factories.outage(away)
+        in_threads(1, tell)
 
 
 def test_nobody_joins_a_deleted_institution() -> None:
