@@ -71,11 +71,16 @@ def announce(outage: Outage, *, actor: str, participants: Iterable[Participant] 
     return outage
 
 
-def end(outage: Outage, *, actor: str, reason: str = "") -> Outage:
-    """It is over now; one that has not begun is cancelled. Raises AlreadyOver."""
+def end(outage: Outage, *, actor: str, reason: str = "", owner_id: int | None = None) -> Outage:
+    """It is over now; one that has not begun is cancelled. `owner_id`: the participant that ends its own.
+
+    Raises AlreadyOver, SuspendedByStaff, NotLetIn.
+    """
     now = timezone.now()
     with history.atomic():
         _one_at_a_time()
+        if owner_id is not None:
+            registry.own_row(owner_id)
         if not Outage.objects.not_over(now).filter(pk=outage.pk).update(ended_at=now):
             raise AlreadyOver(gettext("The outage %(public_id)s is over already.") % {"public_id": outage.public_id})
         _ended(outage, actor, reason)

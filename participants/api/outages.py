@@ -21,11 +21,12 @@ from dmr_project.lib.errors import Forbidden, NotFound
 from participants import calendar_feeds, history, outage_calendar, outages
 from participants.authentication import ApiKeyAuthentication, IsParticipant, IsParticipantOrStaffKey, caller
 from participants.directory import Entry
-from participants.models import Institution, Outage, Participant
+from participants.models import ActorKind, Institution, Outage, Participant
 from participants.scopes import Scope
 
 MOST = 500
 USUAL = 100
+CORE = "Core"  # who announced it, where it was a member of staff
 OWN = ("kind", "beginsAt", "endsAt", "text")
 STAFF = (*OWN, "participants", "institution")
 
@@ -170,7 +171,8 @@ class EndOutage(OutageEndpoint):
         owner_id = self.owner_id(request)
         if owner_id is not None and found.owner_id != owner_id:
             raise Forbidden("Somebody else announced this outage; only they and staff can end it.")
-        return Response(shape(outages.end(found, actor=self.actor(request)), timezone.now()))
+        ended = outages.end(found, actor=self.actor(request), owner_id=owner_id)
+        return Response(shape(ended, timezone.now()))
 
 
 class Calendar(OutageEndpoint):
@@ -248,7 +250,9 @@ def named(asked: Mapping[str, Any]) -> list[Participant]:
 
 
 def shape(outage: Outage, now: datetime) -> dict[str, Any]:
-    return {**outages.said(outage), "state": outage.state(now).value, "announcedBy": outage.announced_by}
+    is_by_person = outage.announced_by_kind == ActorKind.PERSON  # what staff log in by is no business of others
+    announced_by = CORE if is_by_person else outage.announced_by
+    return {**outages.said(outage), "state": outage.state(now).value, "announcedBy": announced_by}
 
 
 def _uuid(asked: Mapping[str, Any]) -> UUID:

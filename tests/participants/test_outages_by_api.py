@@ -86,6 +86,23 @@ def test_said_twice_is_said_once(own: Caller) -> None:
     assert own.post(**{**body, "text": {"en": "Another."}}).status_code == 201
 
 
+def test_whoever_is_suspended_ends_none(own: Caller, bot: Registered, staff: Caller) -> None:
+    """The whole network would be told of it."""
+    made = own.post(kind="planned", beginsAt=in_hours(1), endsAt=in_hours(2), text=TEXT).json()
+    life.suspend([bot.row], actor="anna", reason="it floods")
+    refused = own.post(f"/{made['id']}/end")
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:problem-type:dmr:suspended")
+    assert Outage.objects.get().ended_at is None
+    assert staff.post(f"/{made['id']}/end").status_code == 200
+
+
+def test_participants_do_not_learn_what_staff_are_called(own: Caller, bot: Registered) -> None:
+    outage = Outage(kind="unplanned", begins_at=timezone.now(), text_en="It is down.")
+    outages.announce(outage, actor="anna.user-name", participants=[bot.row])
+    (said,) = own.get().json()["outages"]
+    assert said["announcedBy"] == "Core"
+
+
 def test_nobody_announces_for_somebody_else(own: Caller) -> None:
     other = factories.participant()
     for more in ({"participants": [other.name]}, {"institution": str(other.row.institution.public_id)}):
