@@ -38,6 +38,7 @@ def form(row: Participant, **changed: Any) -> dict[str, Any]:
         "announcements": row.announcements,
         "success_statuses": row.success_statuses,
         **management_form("keys"),
+        **management_form("public_keys"),
         **management_form("memberships", len(memberships), len(memberships)),
     }
     for number, membership in enumerate(memberships):
