@@ -349,6 +349,8 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": ["staff.navigation.stylesheet"],
+    "SCRIPTS": ["staff.navigation.script"],
+    "DASHBOARD_CALLBACK": "observability.admin.today.add",
     "COLORS": {
         # Text on each of these, and these on their grounds, has a contrast of 4.5 or more.
         "primary": {

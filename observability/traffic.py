@@ -59,10 +59,7 @@ def traffic_of(participant_ids: Collection[int]) -> dict[int, Traffic]:
         .values_list("sender_id")
         .annotate(Count("pk"))
     )
-    with connection.cursor() as cursor:
-        ids = ",".join(str(int(each)) for each in participant_ids)
-        cursor.execute(_BACKLOG.format(ids=ids), [MOST_COUNTED + 1])
-        backlog = dict(cursor.fetchall())
+    backlog = backlogs(participant_ids)
     return {
         each: Traffic(
             received=came.get(each, (0, 0))[0],
@@ -72,3 +69,11 @@ def traffic_of(participant_ids: Collection[int]) -> dict[int, Traffic]:
         )
         for each in participant_ids
     }
+
+
+def backlogs(participant_ids: Collection[int]) -> dict[int, int]:
+    """How much waits for each, in one query; counted up to MOST_COUNTED + 1, which says "more"."""
+    ids = ",".join(str(int(each)) for each in participant_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(_BACKLOG.format(ids=ids), [MOST_COUNTED + 1])
+        return dict(cursor.fetchall())

@@ -78,6 +78,11 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         now = timezone.now()
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
+    def expiring(self, now: datetime, within: timedelta) -> ApiKeyQuerySet:
+        """Valid ones of present participants that will not be for long."""
+        soon = self.filter(expires_at__gt=now, expires_at__lte=now + within)
+        return soon.filter(revoked_at=None, participant__deleted_at=None)
+
 
 class AnnouncementQuerySet(models.QuerySet["Announcement"]):
     def unsent(self) -> AnnouncementQuerySet:

@@ -127,3 +127,7 @@ def item(model: dict[str, Any], page: Page, path: str) -> dict[str, Any]:
 def stylesheet(request: Any) -> str:
     """Ours, beside the theme's."""
     return static("staff/admin.css")
+
+
+def script(request: Any) -> str:
+    return static("staff/admin.js")

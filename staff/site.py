@@ -34,6 +34,7 @@ class Admin(AdminConfig):
 class StaffSite(ThemedSite):
     site_url = None  # there is no other site to view
     index_title = gettext_lazy("Today")
+    index_template = "admin/observability/today.html"  # what is on it, settings.UNFOLD names
 
     def language(self, request: HttpRequest) -> HttpResponse:
         """The language of the admin from now on, kept in a cookie."""

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -15,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from observability import fleet
+from observability.admin import overview
 from observability.admin.look import COLOURS, InstitutionFilter, ago
 from observability.fleet import Standard
 from observability.models import Alert, Component, Instance, StateChange, VitalSigns
@@ -121,6 +123,12 @@ class InstanceAdmin(ReadOnlyAdmin):
         ("owner", "endpoint"),
     )
     readonly_fields = tuple(name for line in fields for name in line)
+
+    def get_urls(self) -> list[URLPattern]:
+        of_any = path(
+            "participant/<int:pk>/", self.admin_site.admin_view(overview.view), name="observability_instance_overview"
+        )
+        return [of_any, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> InstanceQuerySet:
         return Instance.objects.fleet(timezone.now()).worst_first()

@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from dmr_project.lib.errors import DomainError
 from participants import endpoint_terms
+from participants.admin.filters import ExpiresFilter
 from participants.admin.look import ReadOnlyAdmin, actor
 from participants.endpoint_terms import Given
 from participants.models import EndpointTerms, Participant
@@ -88,7 +89,7 @@ class EndpointTermsAdmin(ReadOnlyAdmin):
     list_filter = (
         ("allowed_networks", admin.EmptyFieldListFilter),
         ("client_certificate", admin.EmptyFieldListFilter),
-        "expires_at",
+        ExpiresFilter,
     )
     list_select_related = ("participant",)
     list_display_links = None

@@ -21,6 +21,7 @@ GRANTED = {permission for grant in roles.GRANTS for permission in grant.permissi
 OF_DJANGO = ("changelist", "add", "history", "delete", "change")
 # Pages beside Django's own → the permission they ask for (tried in tests/staff/test_roles_limit_what_staff_do.py).
 PAGES = {
+    "observability_instance_overview": "participants.view_participant",
     "participants_change_export": "participants.view_change",
     "participants_endpointterms_of": "participants.view_endpointterms",
     "participants_outage_calendar": "participants.view_outage",
