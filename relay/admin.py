@@ -258,6 +258,8 @@ def payload_facts(message: Message) -> str:
 
 class DeliveryInline(TabularInline):
     model = Delivery
+    per_page = 50  # a message to a room has one for each of its members
+    ordering = ("id",)
     extra = 0
     can_delete = False
     show_change_link = True

@@ -28,6 +28,7 @@ from dmr_project.lib.errors import DomainError
 from participants import dependence, history, key_notices, names, registry, rooms
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.exchange import ExchangePages
+from participants.admin.filters import KeyExpiresFilter
 from participants.admin.life import LifeSteps
 from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.public_keys import PublicKeyInline
@@ -45,6 +46,9 @@ PARTICIPANT_FIELDS = (
 
 MOST_DELETED = 200  # rows at a time
 NEW_STATUSES = (Participant.Status.ACTIVE, Participant.Status.PENDING, Participant.Status.DISABLED)
+
+
+MEMBERS_SHOWN = 50  # on one page of a room
 
 
 class NamedForm(forms.ModelForm):
@@ -212,13 +216,41 @@ class InstitutionAdmin(RegistryAdmin):
         ]
 
 
+class Named(forms.TextInput):
+    """What a row is of, in words: nothing to type, and nothing to look up."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def render(self, *args: Any, **kwargs: Any) -> SafeString:
+        return format_html("{}", self.name)
+
+
+class MembershipForm(forms.ModelForm):
+    """A membership that is there stays between the two; a chooser in each row would ask the database for each."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("room", "participant") if self.instance.pk else ():
+            field = self.fields.get(name)
+            if isinstance(field, forms.ModelChoiceField):
+                field.disabled, field.widget = True, Named(str(getattr(self.instance, name)))
+
+
 class MembershipInline(TabularInline):
     model = Membership
+    form = MembershipForm
+    per_page = MEMBERS_SHOWN
     extra = 0
     autocomplete_fields = ("room", "participant")
     fields = ("room", "participant", "may_speak", "listens", "joined_at")
     readonly_fields = ("joined_at",)
     verbose_name = _("membership")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        rows: QuerySet[Membership] = super().get_queryset(request)
+        return rows.select_related("room", "participant").order_by("participant__name", "room__name")
 
 
 class SavesMemberships(RegistryAdmin):
@@ -440,6 +472,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_filter = (
         ExpiresSoon,
         ("revoked_at", admin.EmptyFieldListFilter),
+        KeyExpiresFilter,
         ("participant__institution", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("participant",)

@@ -46,12 +46,12 @@ def test_requeues_many_and_shows_how_far_it_is(admin_client: Client) -> None:
     job = DeadLetterJob.objects.get()
     assert page.redirect_chain == [(reverse(CHANGE, args=[job.pk]), 302)]
     assert b"2 of 5 requeued" in page.content
-    assert b'http-equiv="refresh"' in page.content
+    assert b'data-live="3"' in page.content
     assert b"Stop" in page.content
     tasks.dead_letters()
     page = admin_client.get(reverse(CHANGE, args=[job.pk]))
     assert b"5 of 5 requeued" in page.content
-    assert b'http-equiv="refresh"' not in page.content
+    assert b'data-live="3"' not in page.content
     job.refresh_from_db()
     assert (job.requested_by, job.state) == ("admin", "done")
     assert b"5 of 5 requeued" in admin_client.get(reverse("admin:relay_deadletterjob_changelist")).content

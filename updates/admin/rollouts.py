@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from participants.admin import ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Participant
@@ -215,6 +215,7 @@ def bar(wave: progress.WaveProgress) -> list[dict[str, Any]]:
 
 class Rows(TabularInline):
     extra = 0
+    per_page = PAGE
     can_delete = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -276,6 +277,7 @@ class TargetEventAdmin(ReadOnlyAdmin):
     list_select_related = ("target__participant", "target__rollout__release")
     search_fields = ("target__participant__name",)
     show_full_result_count = False
+    paginator = CappedPaginator
     ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TargetEvent]:

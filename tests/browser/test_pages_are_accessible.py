@@ -1,0 +1,74 @@
+"""No page type has a serious finding of axe-core, is wider than its window, complains, or asks anybody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.portal import Portal, Someone
+
+# A page of each type. `{first}` is the key of the first participant that is not us.
+PAGES = {
+    "start": "/admin/",
+    "list": "/admin/participants/participant/",
+    "list, filtered": "/admin/relay/delivery/?dead=open&q=bot",
+    "list, nothing in it": "/admin/participants/participant/?q=nobody-has-this-name",
+    "list with buttons": "/admin/relay/deliverykey/",
+    "fleet": "/admin/observability/instance/",
+    "alerts": "/admin/observability/alert/",
+    "audit log": "/admin/participants/change/",
+    "form": "/admin/participants/participant/2/change/",
+    "form, empty": "/admin/participants/participant/add/",
+    "room": "/admin/participants/room/2/change/",
+    "overview": "/admin/observability/instance/participant/2/",
+    "instance": "/admin/observability/instance/2/change/",
+    "status": "/admin/participants/participant/2/life/",
+    "new key": "/admin/participants/participant/2/issue-key/",
+    "endpoint terms": "/admin/participants/endpointterms/of/2/",
+    "history": "/admin/participants/participant/2/history/",
+    "deletion": "/admin/participants/room/2/delete/",
+    "decision": "/admin/participants/application/1/change/",
+    "application, empty": "/admin/participants/application/add/",
+    "outages": "/admin/participants/outage/calendar/",
+    "outage, empty": "/admin/participants/outage/add/",
+    "delivery": "/admin/relay/delivery/1/change/",
+    "job, empty": "/admin/relay/deadletterjob/add/",
+    "release, empty": "/admin/updates/release/add/",
+    "rollout": "/admin/updates/rollout/1/change/",
+    "account": "/admin/auth/user/2/change/",
+    "password": "/admin/password_change/",
+    "second factor": "/admin/second-factor/",
+}
+FOR_ANYBODY = {"log-in": "/admin/login/", "application form": "/join/"}
+
+
+def check(person: Someone, path: str) -> None:
+    for look in ({"dark": False, "narrow": False}, {"dark": True, "narrow": True}):
+        assert person.open(path, **look) == 200, path
+        assert person.findings() == [], (path, look)
+        assert person.overflow() <= 0, (path, look)
+        assert person.complaints == [], (path, look)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(mari: Someone, name: str) -> None:
+    check(mari, PAGES[name])
+
+
+@pytest.mark.parametrize("name", FOR_ANYBODY)
+def test_page_for_anybody(portal: Portal, name: str) -> None:
+    stranger = portal.visit()
+    check(stranger, FOR_ANYBODY[name])
+    stranger.leave()
+
+
+def test_a_key_that_is_shown_once(mari: Someone) -> None:
+    mari.open("/admin/participants/participant/2/issue-key/")
+    mari.page.click("input[type=submit]")
+    assert len(mari.page.input_value("#key")) > 20
+    assert mari.findings() == []
+
+
+def test_findings_are_found(mari: Someone) -> None:
+    mari.open("/admin/password_change/")
+    mari.page.evaluate("document.querySelectorAll('main label').forEach(each => each.remove())")
+    assert any("label" in each for each in mari.findings())
