@@ -23,6 +23,7 @@ from participants.models import (
     Membership,
     Outage,
     Participant,
+    PublicKey,
     Room,
 )
 from relay.models import Attempt, Breaker, DeadLetterJob, Delivery, DeliveryKey, Message, StoredBytes
@@ -78,6 +79,10 @@ def members(count: int) -> list[Participant]:
     )
     ApiKey.objects.bulk_create(
         ApiKey(participant=each, digest=hexes(n), hint="abcd", expires_at=now + 5 * DAY)
+        for n, each in enumerate(found)
+    )
+    PublicKey.objects.bulk_create(
+        PublicKey(participant=each, kid=f"key-{n}", thumbprint=f"{n:043d}", kind="OKP", use="sig", members={"x": ""})
         for n, each in enumerate(found)
     )
     Breaker.objects.bulk_create(
