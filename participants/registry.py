@@ -97,7 +97,8 @@ def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ())
     check(row)
     with history.atomic():
         model: Any = type(row)
-        stored = model.objects.select_for_update().get(pk=row.pk)
+        # Messages to it are accepted meanwhile: their rows refer to its key, which stays.
+        stored = model.objects.select_for_update(no_key=True).get(pk=row.pk)
         if getattr(stored, "deleted_at", None) is not None:
             raise NotFound(gettext("%(stored)s was deleted.") % {"stored": stored})
         for name in but:

@@ -5,6 +5,7 @@ Nothing here is a secret: keys are never in a file.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -59,6 +60,8 @@ class Column:
                 return ""
             if not isinstance(found, str):
                 raise Unreadable(_("must be a text"))
+            if any(unicodedata.category(each) in ("Cc", "Cs") for each in found.strip()):
+                raise Unreadable(_("must hold no line breaks and no other control characters"))
             return found.strip()
         if isinstance(found, str):
             found = found.strip()

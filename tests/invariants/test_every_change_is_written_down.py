@@ -37,7 +37,7 @@ from participants import (
     rooms,
     signed_list,
 )
-from participants.exchange import writing
+from participants.exchange import applying, plan, reading, writing
 from participants.models import (
     ActorKind,
     Application,
@@ -397,6 +397,12 @@ def claim(world: World) -> object:
 @act("participants.exchange.writing.export")
 def export(world: World) -> object:
     return lambda: writing.export(Participant.objects.all(), "csv", actor="anna")
+
+
+@act("participants.exchange.applying.apply", why=True)
+def import_participants(world: World) -> object:
+    rows = [reading.Row(1, {"name": world.bot.name, "contact_name": "Anna"})]
+    return lambda: applying.apply(rows, plan.make(rows).digest, actor="anna", reason=WHY)
 
 
 # -- signing keys, the log itself --

@@ -26,6 +26,7 @@ PAGES = {
     "participants_endpointterms_of": "participants.view_endpointterms",
     "participants_outage_calendar": "participants.view_outage",
     "participants_participant_export": "participants.export_participant",
+    "participants_participant_import": "participants.import_participant",
     "participants_participant_issue_key": "participants.add_apikey",
     "participants_participant_life": "participants.suspend_participant",
     "participants_participant_reach": "participants.view_participant",
