@@ -1,4 +1,4 @@
-"""Filters that lists of several kinds share."""
+"""Filters that lists of several kinds may share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OVER = "over"
 
 
 class ExpiresFilter(admin.SimpleListFilter):
-    """What expires soon, and what has expired."""
+    """What expires soon or has expired, which needs the same; and the latter alone."""
 
     title = _("expires")
     parameter_name = "expires"
@@ -30,15 +30,4 @@ class ExpiresFilter(admin.SimpleListFilter):
             return queryset.filter(expires_at__lte=now)
         if value not in DAYS:
             return queryset
-        return self.soon(queryset, timedelta(days=int(value)))
-
-    def soon(self, rows: Any, within: timedelta) -> QuerySet[Any]:
-        """Whatever has expired already is in it too: it needs the same."""
-        found: QuerySet[Any] = rows.filter(expires_at__lte=timezone.now() + within)
-        return found
-
-
-class KeyExpiresFilter(ExpiresFilter):
-    def soon(self, rows: Any, within: timedelta) -> QuerySet[Any]:
-        found: QuerySet[Any] = rows.expiring(timezone.now(), within)
-        return found
+        return queryset.filter(expires_at__lte=now + timedelta(days=int(value)))

@@ -28,7 +28,6 @@ from dmr_project.lib.errors import DomainError
 from participants import dependence, history, key_notices, names, registry, rooms
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.exchange import ExchangePages
-from participants.admin.filters import KeyExpiresFilter
 from participants.admin.life import LifeSteps
 from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.public_keys import PublicKeyInline
@@ -460,7 +459,7 @@ class ExpiresSoon(admin.SimpleListFilter):
         days = self.value()
         if days not in {str(each) for each in key_notices.DAYS}:
             return queryset
-        return queryset.valid().filter(expires_at__lte=timezone.now() + timedelta(days=int(days)))
+        return queryset.expiring(timezone.now(), timedelta(days=int(days)))
 
 
 @admin.register(ApiKey)
@@ -472,7 +471,6 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_filter = (
         ExpiresSoon,
         ("revoked_at", admin.EmptyFieldListFilter),
-        KeyExpiresFilter,
         ("participant__institution", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("participant",)

@@ -215,7 +215,7 @@ def bar(wave: progress.WaveProgress) -> list[dict[str, Any]]:
 
 class Rows(TabularInline):
     extra = 0
-    per_page = PAGE
+    per_page = 50
     can_delete = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
