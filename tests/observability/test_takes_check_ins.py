@@ -119,10 +119,14 @@ class TestSequence:
         self, agent: Agent, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[tuple[Any, ...]] = []
-        monkeypatch.setattr("updates.agent_protocol.check_in", lambda *values: asked.append(values))
+
+        def ask(*values: Any, may_install: bool) -> None:
+            asked.append((*values, may_install))
+
+        monkeypatch.setattr("updates.agent_protocol.check_in", ask)
         agent.check_in(sequence=7)
         agent.post(said(3, release=None))
-        assert asked[1] == asked[0] == (agent.row.pk, "1.0.0", "sha256:" + "a" * 64)
+        assert asked[1] == asked[0] == (agent.row.pk, "1.0.0", "sha256:" + "a" * 64, True)
 
 
 class TestWhoMayCheckIn:
