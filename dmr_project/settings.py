@@ -340,7 +340,7 @@ LANGUAGE_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 
-# -- the admin's theme; see docs/adr/0018-admin-theme.md --
+# -- the admin's theme; see docs/adr/0015-admin-theme.md --
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "DMR",
     "SITE_HEADER": "DMR",
