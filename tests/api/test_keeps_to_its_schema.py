@@ -6,6 +6,7 @@ address names where no example says it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -29,7 +30,8 @@ from participants.api.my import DeliveryMode
 from tests.api.world import NOW, STAFF_KEY, World, with_known_addresses
 from tests.conftest import forget_the_database
 
-pytestmark = pytest.mark.django_db
+# A minute long: the fast tests have it once, and the slow ones on PostgreSQL.
+pytestmark = [pytest.mark.django_db, *([pytest.mark.slow] if os.environ.get("DATABASE_URL") else [])]
 
 SEED = 1918
 # Drawn for each operation, besides the examples of the document and the cases at the bounds of its shapes.

@@ -6,6 +6,8 @@ import pytest
 
 from tests.browser.portal import Portal, Someone
 
+pytestmark = pytest.mark.slow  # a browser, and a product of its own
+
 # A page of each type. `{first}` is the key of the first participant that is not us.
 PAGES = {
     "start": "/admin/",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.browser.portal import Someone
+
+pytestmark = pytest.mark.slow  # a browser, and a product of its own
 
 # Of what has the focus: how it begins, and whether a line is drawn around it or its field.
 OUTLINE = """() => {
