@@ -22,7 +22,7 @@ from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants.admin.bulk import PerhapsWhy
-from participants.admin.look import BLUE, GREEN, GREY, RED, HistoryPages, actor, badge, shown
+from participants.admin.look import BLUE, GREEN, GREY, RED, FileInput, HistoryPages, actor, badge, shown
 from participants.exchange import applying, plan, reading, writing
 from participants.exchange.columns import COLUMNS
 from participants.exchange.plan import Verdict
@@ -38,6 +38,7 @@ COLOURS = {Verdict.REFUSED: RED, Verdict.NEW: GREEN, Verdict.CHANGED: BLUE, Verd
 class ImportForm(forms.Form):
     file = forms.FileField(
         label=gettext_lazy("File"),
+        widget=FileInput,
         help_text=gettext_lazy("CSV or JSON. The next page shows what it would change; nothing is written before."),
     )
 

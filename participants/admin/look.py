@@ -23,9 +23,11 @@ from participants.querysets import ChangeQuerySet
 if TYPE_CHECKING:  # the theme says nothing of its types: they are Django's
     from django.contrib.admin import ModelAdmin as ThemedAdmin
     from django.contrib.admin import TabularInline as ThemedInline
+    from django.contrib.admin.widgets import AdminFileWidget as ThemedFile
 else:
     from unfold.admin import ModelAdmin as ThemedAdmin
     from unfold.admin import TabularInline as ThemedInline
+    from unfold.widgets import UnfoldAdminFileFieldWidget as ThemedFile
 
 MOST_COUNTED = 10_000
 HISTORY_ROWS = 100
@@ -63,6 +65,10 @@ class ModelAdmin(ThemedAdmin):
 
 class TabularInline(ThemedInline):
     """Django's, in the look of the theme."""
+
+
+class FileInput(ThemedFile):
+    """Django's, in the look of the theme, whose script fails at any other."""
 
 
 class CappedPaginator(Paginator):

@@ -20,6 +20,7 @@ PAGES = {
     "audit log": "/admin/participants/change/",
     "form": "/admin/participants/participant/2/change/",
     "form, empty": "/admin/participants/participant/add/",
+    "import, empty": "/admin/participants/participant/import/",
     "room": "/admin/participants/room/2/change/",
     "overview": "/admin/observability/instance/participant/2/",
     "instance": "/admin/observability/instance/2/change/",
@@ -68,6 +69,32 @@ def test_a_key_that_is_shown_once(mari: Someone) -> None:
     mari.page.click("input[type=submit]")
     assert len(mari.page.input_value("#key")) > 20
     assert mari.findings() == []
+
+
+def check_as_it_is(person: Someone) -> None:
+    """A page that answers a form: it cannot be opened anew."""
+    assert person.findings() == []
+    assert person.overflow() <= 0
+    assert person.complaints == []
+
+
+def test_what_an_action_on_many_would_change(mari: Someone) -> None:
+    mari.open("/admin/participants/participant/")
+    mari.page.check("#action-toggle")
+    mari.page.select_option("select[name=action]", "suspend")
+    mari.page.locator("select[name=action]").locator("xpath=ancestor::form").evaluate("each => each.submit()")
+    mari.page.wait_for_selector("#bulk input[name=reason]")
+    check_as_it_is(mari)
+
+
+def test_what_a_file_would_change(mari: Someone) -> None:
+    mari.open("/admin/participants/participant/import/")
+    text = b"name;contact_name;host\nbot-0;Anna;http://elsewhere.invalid/messages\nno;;nowhere\n"
+    mari.page.set_input_files("#id_file", {"name": "list.csv", "mimeType": "text/csv", "buffer": text})
+    mari.page.click("#content input[type=submit]")
+    mari.page.wait_for_selector("text=Nothing is written yet")
+    assert "bot-0" in mari.page.inner_text("main")
+    check_as_it_is(mari)
 
 
 def test_findings_are_found(mari: Someone) -> None:
