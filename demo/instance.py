@@ -90,6 +90,14 @@ class Instance:
             raise Unexpected(f"the chat {chat_id} at {self.title}", str(answer))
         return dict(answer.json())
 
+    def has_message(self, message_id: str) -> bool:
+        """Does the relay know it?"""
+        try:
+            self.relay.status(message_id)
+        except NotAccepted:
+            return False
+        return True
+
     def message(self, message_id: str) -> dict[str, Any]:
         """What the relay says of one of its messages."""
         try:

@@ -68,6 +68,13 @@ class Scene:
 
     def wait_for_failures(self, bot: Instance, message_id: str, attempts: int) -> dict[str, Any]:
         """The delivery of a message, once so many attempts have failed and the next is due later."""
+        # A bot says that it passes a question on, and then does: the relay may not have it yet.
+        until(
+            f"message {message_id} to be accepted",
+            lambda: bot.has_message(message_id),
+            lambda is_there: is_there,
+            ANSWER_SECONDS,
+        )
         status = until(
             f"{attempts} attempt(s) at message {message_id} that failed, and another to come",
             lambda: bot.message(message_id),

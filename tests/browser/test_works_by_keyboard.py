@@ -102,4 +102,9 @@ def test_an_action_is_run(mari: Someone) -> None:
     choice.select_option("revoke")
     with mari.page.expect_navigation():
         mari.page.locator("button[name=index]").press("Enter")
+    assert "1 will change" in mari.page.inner_text("main")
+    mari.page.locator("[name=reason]").focus()
+    mari.page.keyboard.type("it leaked")
+    with mari.page.expect_navigation():
+        mari.page.keyboard.press("Enter")
     assert "1 revoked" in mari.page.inner_text("main")

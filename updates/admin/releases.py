@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from participants.admin import actor, badge
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
-from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
+from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED, FileInput
 from participants.admin.pages import DomainAdmin
 from updates import manifest, releases, signatures, staff_keys
 from updates.models import Release, StaffKey
@@ -107,7 +107,9 @@ class StaffKeyAdmin(DomainAdmin):
 
 
 class ImportForm(forms.Form):
-    manifest_file = forms.FileField(label=_("Manifest file"), required=False, help_text=_("The manifest, JSON."))
+    manifest_file = forms.FileField(
+        label=_("Manifest file"), required=False, widget=FileInput, help_text=_("The manifest, JSON.")
+    )
     manifest_text = forms.CharField(
         label=_("Manifest text"),
         required=False,
