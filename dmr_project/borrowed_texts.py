@@ -15,4 +15,5 @@ OF_THE_THEME = (
     gettext_noop("Run"),
     gettext_noop("Select all rows"),
     gettext_noop("Select record"),
+    gettext_noop("Choose file to upload"),
 )
