@@ -16,6 +16,9 @@ LONGEST = 255  # characters
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9000, 12, 31, tzinfo=timezone.utc)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can hold one, no database can
+# Nothing that breaks a line (controls, the two separators) and nothing that turns the reading of what follows around.
+ONE_LINE = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"  # also as a pattern of the schema
+_ONE_LINE = re.compile(ONE_LINE.removesuffix("$") + r"\Z")
 
 
 def text(asked: Mapping[str, Any], name: str) -> str:
@@ -26,6 +29,17 @@ def text(asked: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value or _SURROGATE.search(value):
         raise invalid(name, f"must be text of at most {LONGEST} characters")
     return value
+
+
+def one_line(asked: Mapping[str, Any], name: str, most: int) -> str:
+    """The same, without breaks of lines and of at most `most` characters. Raises InvalidInput."""
+    value = asked.get(name)
+    if value is None:
+        return ""
+    is_text = isinstance(value, str) and len(value) <= most and not _SURROGATE.search(value)
+    if not is_text or not _ONE_LINE.match(value):
+        raise invalid(name, f"must be one line of at most {most} characters")
+    return str(value)
 
 
 def time(asked: Mapping[str, Any], name: str) -> datetime | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
 
+from dmr_project.lib import fields
 from dmr_project.lib.api import CODES, PROBLEM_TYPE
 
 Schema = dict[str, Any]
@@ -44,6 +45,10 @@ HOST: Schema = {
 
 def text(example: str, **more: Any) -> Schema:
     return {**TEXT, "example": example, **more}
+
+
+def one_line(example: str, most: int, **more: Any) -> Schema:
+    return text(example, maxLength=most, pattern=fields.ONE_LINE, **more)
 
 
 def nullable(schema: Schema, **more: Any) -> Schema:

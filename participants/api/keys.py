@@ -50,9 +50,9 @@ _WANTED = {
     **schema.shape(
         optional=FIELDS,
         rotation=schema.nullable(
-            schema.text("spring", maxLength=LONGEST_ROTATION), description="What you call this rotation."
+            schema.one_line("spring", LONGEST_ROTATION), description="What you call this rotation."
         ),
-        note=schema.nullable(schema.text("of the new server", maxLength=LONGEST_NOTE)),
+        note=schema.nullable(schema.one_line("of the new server", LONGEST_NOTE)),
         overlapSeconds=_whole(int(LEAST_OVERLAP.total_seconds()), int(MOST_OVERLAP.total_seconds())),
         expiresInDays=_whole(1, MOST_DAYS),
         scopes=schema.nullable(_SCOPES),
@@ -185,19 +185,12 @@ def wanted(asked: dict[str, Any]) -> Wanted:
     least, most = int(LEAST_OVERLAP.total_seconds()), int(MOST_OVERLAP.total_seconds())
     seconds = fields.whole(asked, "overlapSeconds", least=least, most=most)
     return Wanted(
-        rotation=short(asked, "rotation", LONGEST_ROTATION),
-        note=short(asked, "note", LONGEST_NOTE),
+        rotation=fields.one_line(asked, "rotation", LONGEST_ROTATION),
+        note=fields.one_line(asked, "note", LONGEST_NOTE),
         overlap=None if seconds is None else timedelta(seconds=seconds),
         days=fields.whole(asked, "expiresInDays", least=1, most=MOST_DAYS),
         scopes=chosen_scopes(asked),
     )
-
-
-def short(asked: dict[str, Any], name: str, most: int) -> str:
-    found = fields.text(asked, name)
-    if len(found) > most or not found.isprintable():
-        raise fields.invalid(name, f"must be one line of at most {most} characters")
-    return found
 
 
 def chosen_scopes(asked: dict[str, Any]) -> frozenset[Scope] | None:

@@ -13,7 +13,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from dmr_project.lib import schema
+from dmr_project.lib import fields, schema
 from dmr_project.lib.api import json_object, moment
 from dmr_project.lib.errors import InvalidInput
 from participants.authentication import caller
@@ -192,8 +192,8 @@ class HandBack(RelayEndpoint):
                 optional=("retryAfter", "reason", "final"),
                 leases=_LEASES,
                 retryAfter=schema.nullable({"type": "number", "minimum": 0, "maximum": MOST_RETRY_AFTER}),
-                reason=schema.text(
-                    "no such service", maxLength=LONGEST_REASON, description="One line of printable characters."
+                reason=schema.nullable(
+                    schema.one_line("no such service", LONGEST_REASON), description="One line, for the sender."
                 ),
                 final={**schema.FLAG, "default": False},
             )
@@ -246,11 +246,10 @@ def read_leases(said: dict[str, Any]) -> list[str]:
 
 def read_refusal(said: dict[str, Any]) -> Refusal:
     """The rest of the body of a nack. Raises InvalidInput."""
-    final, reason, retry_after = said.get("final", False), said.get("reason", ""), said.get("retryAfter")
+    final, retry_after = said.get("final", False), said.get("retryAfter")
     if not isinstance(final, bool):
         raise _invalid("final", "must be true or false")
-    if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not (reason.isprintable()):
-        raise _invalid("reason", f"must be one line of at most {LONGEST_REASON} characters")
+    reason = fields.one_line(said, "reason", LONGEST_REASON)
     is_number = isinstance(retry_after, (int, float)) and not isinstance(retry_after, bool)
     if retry_after is not None and not (is_number and 0 <= retry_after <= MOST_RETRY_AFTER):
         raise _invalid("retryAfter", f"must be a number of seconds from 0 to {MOST_RETRY_AFTER}")

@@ -41,7 +41,7 @@ METHODS = ["get", "post", "put", "patch", "delete"]
 # What a schema cannot say, and so 400 may be the answer to what keeps to it.
 MORE_THAN_A_SHAPE = {
     "POST /api/v1/agent/check-in": "each component has a name of its own, of printable characters",
-    "POST /api/v1/keys": "its texts are one line of printable characters; some scopes contain others",
+    "POST /api/v1/keys": "some scopes contain others",
     "POST /api/v1/public-keys": "a key is a point of its curve, or a modulus; its end lies ahead",
     "POST /api/v1/messages/batch": "records follow one another",
     "POST /api/v1/outages": "staff name whose it is, a participant does not; it ends after it begins, and soon",

@@ -293,6 +293,10 @@ def test_one_word_for_each_lease(client: Client, sender: Registered, recipient: 
         ("nack", {"leases": ["1-1"], "reason": "x" * 201}, "reason"),
         ("nack", {"leases": ["1-1"], "reason": "two\nlines"}, "reason"),
         ("nack", {"leases": ["1-1"], "reason": "\x00"}, "reason"),
+        ("nack", {"leases": ["1-1"], "reason": "a\u2028b"}, "reason"),
+        ("nack", {"leases": ["1-1"], "reason": "a line's end\n"}, "reason"),
+        ("nack", {"leases": ["1-1"], "reason": "\u202edneirf"}, "reason"),
+        ("nack", {"leases": ["1-1"], "reason": "\ud800"}, "reason"),
         ("nack", {"leases": ["1-1"], "reason": 5}, "reason"),
     ],
 )
