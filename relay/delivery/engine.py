@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from participants.endpoint_terms import Unusable
 from relay import metrics
 from relay.delivery import claim, settle, transport, wake
 from relay.delivery.claim import Claimed
+from relay.delivery.in_flight import part
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
 from relay.delivery_keys import DeliveryKeyUnreadable, Keyring, Signer
@@ -247,13 +249,17 @@ class Engine:
             await self._in_database(lambda: claim.hand_back(claimed))
             self._has_left_some = True
             return 0
+        parted = part(claimed, self._in_flight)
+        self._in_flight.update(parted.taken_over)
+        if parted.back:
+            await self._in_database(lambda: claim.hand_back(parted.back))
         of_each = Counter(each.recipient_id for each in claimed)
         self._has_left_some = (
             bool(busy) or len(claimed) >= room or max(of_each.values(), default=0) >= claim.ROWS_OF_EACH
         )
         if claimed:
             self._cursor = max(of_each) if len(claimed) >= room else 0
-        for each in claimed:
+        for each in parted.fresh:
             if each.recipient_is_gone:
                 await self._end(each, State.DEAD, settle.RECIPIENT_GONE, 404)
             elif each.payload_is_gone:
@@ -262,7 +268,7 @@ class Engine:
                 await self._end(each, State.EXPIRED, settle.EXPIRED_WHILE_WAITING, 504)
             else:
                 self._start(each, signer, terms.get(each.recipient_id))
-        return len(claimed)
+        return len(parted.fresh)
 
     def _claim(self, room: int, busy: list[int]) -> tuple[Signer, list[Claimed], dict[int, Terms | Unusable | None]]:
         """What is due, the key that signs it, and the terms of those recipients that have any."""
@@ -302,7 +308,7 @@ class Engine:
         self._ended.clear()
         if not ended:
             return 0
-        attempted = [task.result() for task in ended]
+        attempted = [replace(task.result(), claimed=self._in_flight[task]) for task in ended]
         try:
             await self._in_database(lambda: settle.settle(attempted))
         except BaseException:

@@ -1,0 +1,142 @@
+"""A claim that a crash of the database undid, or whose lease ran out, is not attempted while it is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from dmr_project.lib import http
+from relay.delivery import claim
+from relay.delivery.engine import Engine
+from relay.delivery.in_flight import part
+from relay.models import Attempt, Delivery, State
+from tests import factories
+from tests.relay.conftest import Edge
+
+SECONDS = 10.0
+
+
+def pending_again(**columns: Any) -> dict[str, Any]:
+    return {"state": State.PENDING, "due_at": timezone.now(), "lease_token": None, "lease_until": None, **columns}
+
+
+def in_a_thread(work: Callable[[], object]) -> Callable[[], object]:
+    """With a database connection of its own, closed at the end."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    return run
+
+
+@pytest.fixture
+def during_the_first(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """`during_the_first(work)`: done while the first attempt is under way, which ends after it."""
+
+    def arrange(work: Callable[[], object]) -> None:
+        async def post(*arguments: Any) -> http.Answer:
+            is_first = not edge.posted
+            answer = await edge.post(*arguments)
+            if is_first:
+                await asyncio.to_thread(in_a_thread(work))
+            return answer
+
+        monkeypatch.setattr(http, "post", post)
+
+    return arrange
+
+
+def wait_for(seen: Callable[[], bool]) -> None:
+    until = time.monotonic() + SECONDS
+    while not seen():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("answer", [202, 500])
+@pytest.mark.parametrize(
+    ("attempts", "conversation"), [(0, "c"), (0, ""), (1, "c")], ids=["undone", "undone, of none", "lease lost"]
+)
+def test_an_attempt_under_way_is_not_begun_again(
+    engine: Engine, edge: Edge, during_the_first: Any, answer: int, attempts: int, conversation: str
+) -> None:
+    """Its outcome is that of the new claim."""
+    sender, recipient = factories.participant(), factories.participant()
+    delivery = factories.message(sender, recipient.name, conversation=conversation).deliveries.get()
+    row = Delivery.objects.filter(pk=delivery.pk)
+
+    def undo() -> None:
+        token = row.get().lease_token
+        row.update(**pending_again(attempts=attempts))
+        engine.rung()
+        wait_for(lambda: row.get().state == State.DELIVERING and row.get().lease_token != token)
+
+    during_the_first(undo)
+    edge.will(recipient.row.host, answer)
+    engine.pump()
+    assert len(edge.posted) == 1
+    delivery.refresh_from_db()
+    assert delivery.state == (State.DELIVERED if answer == 202 else State.PENDING)
+    assert (delivery.attempts, delivery.last_status) == (attempts + 1, answer)
+    assert Attempt.objects.count() == (answer == 500)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_of_a_conversation_begins_while_another_is_under_way(
+    engine: Engine, edge: Edge, during_the_first: Any
+) -> None:
+    """The outcome of what went before, and the claim of what is under way, are undone together."""
+    sender, recipient = factories.participant(), factories.participant()
+    first, second = (
+        factories.message(sender, recipient.name, text, conversation="c").deliveries.get() for text in (b"1", b"2")
+    )
+    Delivery.objects.filter(pk=first.pk).update(state=State.DELIVERED)
+    rows = Delivery.objects.filter(pk__in=[first.pk, second.pk])
+    seen: list[int] = []
+
+    def undo() -> None:
+        rows.update(**pending_again(attempts=0))
+        engine.rung()
+        look_twice = timezone.now()
+        wait_for(lambda: (engine._claimed_at - look_twice).total_seconds() > 0.3)
+        seen.append(len(edge.posted))
+
+    during_the_first(undo)
+    engine.pump()
+    assert seen == [1], "nothing was posted while that was under way"
+    assert [body for _, body, _ in edge.posted] == [b"2", b"1", b"2"], "then all comes again, in order"
+    assert set(rows.values_list("state", "attempts")) == {(State.DELIVERED, 1)}
+
+
+def claimed(pk: int, token: int, recipient: int = 1, conversation: str = "") -> claim.Claimed:
+    known = dict.fromkeys(claim.Claimed.__dataclass_fields__, None)
+    of_this = {"id": pk, "token": token, "recipient_id": recipient, "conversation": conversation}
+    return claim.Claimed(**{**known, **of_this})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("again", "becomes"),
+    [
+        pytest.param(claimed(1, 8, conversation="c"), "taken over", id="the same"),
+        pytest.param(claimed(2, 8), "taken over", id="the same, of no conversation"),
+        pytest.param(claimed(3, 8, conversation="c"), "back", id="of the same conversation"),
+        pytest.param(claimed(3, 8, recipient=2, conversation="c"), "fresh", id="of another recipient's"),
+        pytest.param(claimed(3, 8, conversation="d"), "fresh", id="of another conversation"),
+        pytest.param(claimed(3, 8), "fresh", id="of none"),
+    ],
+)
+def test_what_is_claimed_is_parted_by_what_is_under_way(again: claim.Claimed, becomes: str) -> None:
+    parted = part([again], {"a": claimed(1, 7, conversation="c"), "b": claimed(2, 7)})
+    assert parted.fresh == ([again] if becomes == "fresh" else [])
+    assert parted.back == ([again] if becomes == "back" else [])
+    assert list(parted.taken_over.values()) == ([again] if becomes == "taken over" else [])
