@@ -19,8 +19,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from dmr_project.lib.log import event
+from dmr_project.lib.sentences import Sentence, Word
 from observability import metrics
-from observability.models import Alert, AlertChange, StateChange, VitalSigns, Watch
+from observability.models import Alert, AlertChange, Contact, StateChange, VitalSigns, Watch
 from observability.states import Health, State
 from participants import outages
 from participants.models import Participant
@@ -36,8 +37,45 @@ CLOCK_TOLERANCE = timedelta(minutes=1)
 NEARLY_FULL = 90  # percent of a quota
 
 Kind, Level, Step = Alert.Kind, Alert.Level, AlertChange.Step
-NOT_WATCHED = "not watched: {status}"
-AWAY = "in an outage that was announced"
+_NOT_WATCHED = Sentence("not watched: %(why)s")
+_CLOSED = Sentence("%(participant)s: not watched: %(why)s")
+AWAY = Word("in an outage that was announced")()
+_STATUSES = {
+    Participant.Status.PENDING.value: Word("pending"),
+    Participant.Status.SUSPENDED.value: Word("suspended"),
+    Participant.Status.DISABLED.value: Word("disabled"),
+    Participant.Status.REVOKED.value: Word("revoked"),
+    Participant.Status.DELETED.value: Word("deleted"),
+}
+_HEALTH = {Health.OK.value: Word("ok"), Health.DEGRADED.value: Word("degraded"), Health.DOWN.value: Word("down")}
+_SILENT = Sentence(
+    "%(who)s of %(institution)s is down: its agent is silent. Last heard %(at)s; due every %(period)s s. "
+    "Its last word was %(health)s."
+)
+_LATE = Sentence(
+    "%(who)s of %(institution)s is late. Last heard %(at)s; due every %(period)s s. Its last word was %(health)s."
+)
+_UNWELL = Sentence("%(who)s of %(institution)s is %(health)s, says its agent.")
+_UNWELL_VERSION = Sentence("%(who)s of %(institution)s is %(health)s, says its agent, version %(version)s.")
+_NEARLY_FULL = Sentence(
+    "%(who)s of %(institution)s has used %(percent)s %% of its quota: %(size)s of %(quota)s bytes of payload are "
+    "stored."
+)
+_FULL = Sentence(
+    "%(who)s of %(institution)s has reached its quota, and may not send: %(size)s of %(quota)s bytes of payload are "
+    "stored."
+)
+_PARKED = Sentence(
+    "%(who)s of %(institution)s is gone, says its endpoint (410): nothing is posted to it until staff close its "
+    "breaker."
+)
+RECOVERED = Sentence("recovered")()
+_RECOVERIES = {
+    Kind.SILENCE.value: Sentence("%(who)s is heard of again. It began %(at)s."),
+    Kind.HEALTH.value: Sentence("%(who)s is ok again, says its agent. It began %(at)s."),
+    Kind.QUOTA.value: Sentence("%(who)s has room in its quota again. It began %(at)s."),
+    Kind.PARKED.value: Sentence("%(who)s is posted to again. It began %(at)s."),
+}
 
 Key = tuple[int, str]  # participant, kind
 
@@ -76,10 +114,11 @@ def compare(wanted: Mapping[Key, Wanted], is_open: Mapping[Key, Alert], unwatche
     for key, alert in is_open.items():
         each = wanted.get(key)
         if key[0] in unwatched:
-            reason = NOT_WATCHED.format(status=unwatched[key[0]])
-            todo.append(Todo(Step.DROPPED, key, alert, None, f"{alert.participant}: {reason}", reason))
+            why = unwatched[key[0]]
+            said = _CLOSED(participant=alert.participant, why=why)
+            todo.append(Todo(Step.DROPPED, key, alert, None, said, _NOT_WATCHED(why=why)))
         elif each is None:
-            todo.append(Todo(Step.RECOVERED, key, alert, None, _recovery(alert), "recovered"))
+            todo.append(Todo(Step.RECOVERED, key, alert, None, _recovery(alert), RECOVERED))
         elif each.level != alert.level:
             step = Step.WORSENED if each.level == Level.CRITICAL else Step.EASED
             todo.append(Todo(step, key, alert, each, each.message))
@@ -160,7 +199,7 @@ def _unwatched(is_open: Mapping[Key, Alert], now: datetime) -> dict[int, str]:
     """Of those with an alert; and everybody who is away, so that none is opened."""
     away = Participant.objects.held(now, outages.LINGER).values_list("pk", flat=True)
     resting = {
-        participant_id: alert.participant.get_status_display().lower()
+        participant_id: _status(alert.participant)
         for (participant_id, _), alert in is_open.items()
         if alert.participant.status != Participant.Status.ACTIVE or alert.participant.deleted_at is not None
     }
@@ -201,49 +240,48 @@ def _write(todo: list[Todo], now: datetime) -> None:
 def _contact(alert: Alert) -> str:
     """What an alert about silence says of the contact to the Instance."""
     if not alert.level or not alert.is_open:
-        return "heard"
-    return "silent" if alert.level == Level.CRITICAL else "late"
+        return Contact.HEARD
+    return Contact.SILENT if alert.level == Level.CRITICAL else Contact.LATE
+
+
+def _status(participant: Participant) -> str:
+    known = _STATUSES.get(participant.status)
+    return known() if known else participant.status.lower()
 
 
 def _silence(signs: VitalSigns, state: State) -> str:
-    word = "is down: its agent is silent" if state == State.SILENT else "is late"
-    return (
-        f"{signs.participant} of {signs.participant.institution} {word}. Last heard {_clock(signs.last_heard_at)}; "
-        f"due every {signs.period} s. Its last word was {signs.health}."
+    said = _SILENT if state == State.SILENT else _LATE
+    return said(
+        **_who(signs.participant),
+        at=_clock(signs.last_heard_at),
+        period=signs.period,
+        health=_HEALTH[signs.health],
     )
 
 
 def _unwell(signs: VitalSigns) -> str:
-    version = f", version {signs.release_version}" if signs.release_version else ""
-    return f"{signs.participant} of {signs.participant.institution} is {signs.health}, says its agent{version}."
+    said = {**_who(signs.participant), "health": _HEALTH[signs.health]}
+    return _UNWELL_VERSION(**said, version=signs.release_version) if signs.release_version else _UNWELL(**said)
 
 
 def _full(stored: Any, since: datetime) -> Wanted:
     """Of a row with its quota."""
     is_reached = stored.size >= stored.quota
-    what = "has reached its quota, and may not send" if is_reached else f"has used {NEARLY_FULL} % of its quota"
-    who = f"{stored.participant} of {stored.participant.institution}"
-    message = f"{who} {what}: {stored.size} of {stored.quota} bytes of payload are stored."
+    said = {**_who(stored.participant), "size": stored.size, "quota": stored.quota}
+    message = _FULL(**said) if is_reached else _NEARLY_FULL(**said, percent=NEARLY_FULL)
     return Wanted(Level.CRITICAL if is_reached else Level.WARNING, since, message)
 
 
 def _parked(breaker: Breaker, now: datetime) -> Wanted:
-    who = f"{breaker.recipient} of {breaker.recipient.institution}"
-    message = f"{who} is gone, says its endpoint (410): nothing is posted to it until staff close its breaker."
-    return Wanted(Level.CRITICAL, breaker.opened_at or now, message)
+    return Wanted(Level.CRITICAL, breaker.opened_at or now, _PARKED(**_who(breaker.recipient)))
 
 
-_RECOVERIES = {
-    Kind.SILENCE.value: "is heard of again",
-    Kind.HEALTH.value: "is ok again, says its agent",
-    Kind.QUOTA.value: "has room in its quota again",
-    Kind.PARKED.value: "is posted to again",
-}
+def _who(participant: Participant) -> dict[str, object]:
+    return {"who": participant, "institution": participant.institution}
 
 
 def _recovery(alert: Alert) -> str:
-    what = _RECOVERIES[alert.kind]
-    return f"{alert.participant} {what}. It began {_clock(alert.since)}."
+    return _RECOVERIES[alert.kind](who=alert.participant, at=_clock(alert.since))
 
 
 def _clock(at: datetime) -> str:

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from dmr_project.lib.sentences import shown
 from observability.querysets import AlertQuerySet, InstanceQuerySet, VitalSignsQuerySet
 from observability.states import Health, State, state_at
 from participants.models import Participant
@@ -92,6 +93,14 @@ class Component(models.Model):
         return self.name
 
 
+class Contact(models.TextChoices):
+    """Of an Instance, as alerts about its silence see it."""
+
+    HEARD = "heard"
+    LATE = "late"
+    SILENT = "silent"
+
+
 class StateChange(models.Model):
     """A change of an Instance's or a component's state or version. A check-in that says nothing new has none."""
 
@@ -122,8 +131,21 @@ class StateChange(models.Model):
         )
 
     def __str__(self) -> str:
-        what = f"{self.component} {self.subject}".strip()
-        return f"{what}: {self.before or '–'} → {self.after or '–'}"
+        what = f"{self.component} {self.get_subject_display()}".strip()
+        return f"{what}: {self.before_shown or '–'} → {self.after_shown or '–'}"
+
+    @property
+    def before_shown(self) -> str:
+        return self._shown(self.before)
+
+    @property
+    def after_shown(self) -> str:
+        return self._shown(self.after)
+
+    def _shown(self, value: str) -> str:
+        """A state by its label; versions and digests are what they are."""
+        choices = {self.Subject.HEALTH: Health, self.Subject.CONTACT: Contact}.get(self.Subject(self.subject))
+        return str(choices(value).label) if choices is not None and value in choices.values else value
 
 
 class Alert(models.Model):
@@ -164,7 +186,7 @@ class Alert(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.message
+        return shown(self.message)
 
     @property
     def is_open(self) -> bool:
@@ -196,7 +218,7 @@ class AlertChange(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.step}: {self.message}"
+        return f"{self.get_step_display()}: {shown(self.message)}"
 
 
 class Watch(models.Model):

@@ -5,10 +5,14 @@ A row's action is such as `issue key`, its kind the name of a model such as `api
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import apps
 from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
+
+from dmr_project.lib import sentences
 
 # Every action that is recorded anywhere; a test compares them with the code.
 ACTIONS = (
@@ -105,9 +109,25 @@ def kind(name: str) -> str:
 
 def field(kind_of_row: str, name: str) -> str:
     """A field as its form calls it; else by the name that it was told under."""
+    found = _field(kind_of_row, name)
+    if found is not None:
+        return str(found.verbose_name)
+    return gettext(name.replace("_", " ")) if name else ""
+
+
+def value(kind_of_row: str, name: str, said: Any) -> Any:
+    """What an entry says of a field: a state by its label, a sentence in the language of the page."""
+    if not isinstance(said, str):
+        return said
+    found = _field(kind_of_row, name)
+    labels = dict(found.flatchoices) if found is not None else {}
+    return str(labels[said]) if said in labels else sentences.shown(said)
+
+
+def _field(kind_of_row: str, name: str) -> Any:
     for model in apps.get_models():
         if model._meta.model_name == kind_of_row:
             for each in model._meta.concrete_fields:
                 if each.name == name:
-                    return str(each.verbose_name)
-    return gettext(name.replace("_", " ")) if name else ""
+                    return each
+    return None

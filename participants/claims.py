@@ -9,10 +9,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import Forbidden, InvalidInput
+from dmr_project.lib.sentences import Sentence
 from participants import announcements, history, keys, letters, links, names, registry, statuses
 from participants.models import ActorKind, Claim, Language, Participant
 
 LIFETIME = timedelta(days=14)
+FETCHED = Sentence("fetched by its link")()
 CLAIMANT = history.Actor("claim link", ActorKind.UNKNOWN)  # whoever has it
 
 
@@ -27,7 +29,9 @@ def offer(participant: Participant, *, actor: str, language: str = Language.ESTO
             % {"participant": participant, "relay": names.RELAY}
         )
     if not (participant.technical_email or participant.contact_email):
-        detail = f"{participant} has no contact with an e-mail address; write one on its page."
+        detail = gettext("%(participant)s has no contact with an e-mail address; write one on its page.") % {
+            "participant": participant
+        }
         raise InvalidInput(detail, errors=[{"field": "technical_email", "detail": detail}])
     token, digest = links.new()
     now = timezone.now()
@@ -63,7 +67,7 @@ def claim(row: Claim) -> str:
             raise gone()
         _note("claim", row, CLAIMANT)
         is_first = not row.participant.keys.exists()
-        _key, clear = registry.issue_key(row.participant, actor=CLAIMANT, note="fetched by its link")
+        _key, clear = registry.issue_key(row.participant, actor=CLAIMANT, note=FETCHED)
         if is_first:
             announcements.registered(row.participant)
     return clear

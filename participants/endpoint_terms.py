@@ -21,10 +21,14 @@ from dmr_project.lib import certificates, sealing
 from dmr_project.lib.certificates import BadCertificate, Seen
 from dmr_project.lib.errors import Forbidden, InvalidInput, NotFound
 from dmr_project.lib.http import AddressGuard, Terms
+from dmr_project.lib.sentences import Sentence
 from participants import history, names
 from participants.models import EndpointTerms, Participant
 
 MOST_KEPT = 5_000
+
+_UNREADABLE = Sentence("DMR cannot read the private key that is set for this endpoint; staff must enter it again")()
+_BAD = Sentence("DMR cannot use the certificates that are set for this endpoint; staff must enter others")()
 
 
 @dataclass(frozen=True)
@@ -189,13 +193,9 @@ def _made(row: EndpointTerms) -> Terms | Unusable:
         key = sealing.unseal(row.sealed_key, _context(row.participant_id)).decode() if row.sealed_key else ""
         return Terms(guard, certificates.client_context(row.authority, row.client_certificate, key))
     except sealing.CannotUnseal:
-        return Unusable(
-            gettext("DMR cannot read the private key that is set for this endpoint; staff must enter it again")
-        )
+        return Unusable(_UNREADABLE)
     except (BadCertificate, OSError):
-        return Unusable(
-            gettext("DMR cannot use the certificates that are set for this endpoint; staff must enter others")
-        )
+        return Unusable(_BAD)
 
 
 def _context(participant_id: int) -> str:

@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from dmr_project.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
+from dmr_project.lib.sentences import Sentence
 from participants import history, registry, scopes
 from participants.directory import Credential
 from participants.models import ApiKey
@@ -24,6 +25,7 @@ from participants.scopes import Scope
 MOST_LIVE = 10  # keys of one participant that work at once
 LEAST_OVERLAP, MOST_OVERLAP = timedelta(minutes=1), timedelta(days=90)
 MOST_DAYS = 3650
+_ASKED_AGAIN = Sentence("its rotation was asked for again before it was used")()
 
 
 class AlreadyRotated(Conflict):
@@ -76,7 +78,7 @@ def rotate(credential: Credential, wanted: Wanted) -> Rotated:
                     f"This key has a successor, {earlier.pk} ({earlier.hint}…): use that one. "
                     f"If nobody has it, revoke {earlier.pk} and rotate again."
                 )
-            registry.revoke_key(earlier, actor=actor, reason="its rotation was asked for again before it was used")
+            registry.revoke_key(earlier, actor=actor, reason=_ASKED_AGAIN)
         elif participant.keys.valid().count() >= MOST_LIVE:
             raise TooManyKeys(f"{participant} has {MOST_LIVE} keys that work; revoke one of them first.")
         now = timezone.now()

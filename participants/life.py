@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import InvalidInput
+from dmr_project.lib.sentences import Sentence
 from participants import history, names, registry, statuses
 from participants.models import Participant
 from participants.registry import WrongStatus
@@ -20,7 +21,8 @@ from participants.registry import WrongStatus
 Status = Participant.Status
 
 LONGEST_REASON = 500
-REINSTATED = "issued when it was reinstated"
+REINSTATED = Sentence("issued when it was reinstated")()
+_END_HAD_COME = Sentence("its end had come")()
 
 
 def let_in(participants: Iterable[Participant], *, actor: str, reason: str = "") -> int:
@@ -50,7 +52,7 @@ def lift(participants: Iterable[Participant], *, actor: str, reason: str) -> int
 def lift_ended() -> int:
     """Ends the suspensions whose end has come. Run by beat; returns how many."""
     ended = Participant.objects.present().filter(suspended_until__lte=timezone.now())
-    return _lift(ended, actor=history.SYSTEM, reason="its end had come")
+    return _lift(ended, actor=history.SYSTEM, reason=_END_HAD_COME)
 
 
 def revoke(participants: Iterable[Participant], *, actor: str, reason: str) -> int:

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, DomainError, InvalidInput
+from dmr_project.lib.sentences import Sentence
 from participants import announcements, history, metrics, names, registry
 from participants.models import Announcement, Outage, Participant
 
@@ -30,6 +31,8 @@ MOST_AN_HOUR = 10  # that a participant announces: the whole network is told of 
 EARLIEST = timedelta(days=7)  # that one may have begun before it is announced
 LATEST = timedelta(days=366)
 LONGEST = timedelta(days=31)
+
+_END_HAD_COME = Sentence("its end had come")()
 
 Window = tuple[datetime, datetime]
 
@@ -101,7 +104,7 @@ def keep_time() -> int:
         for outage in ended:
             # Guarded: two at once announce it once.
             if Outage.objects.filter(pk=outage.pk, ended_at=None).update(ended_at=outage.ends_at):
-                _ended(outage, history.SYSTEM, "its end had come")
+                _ended(outage, history.SYSTEM, _END_HAD_COME)
                 count += 1
         _write_down(now)
     return count

@@ -16,9 +16,10 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from dmr_project.lib.sentences import shown
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.bulk import Foreseen, previewed
-from participants.admin.look import AMBER, BLUE, GREEN, RED
+from participants.admin.look import AMBER, BLUE, GREEN, RED, told
 from participants.models import Participant
 from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
 from relay.delivery import breaker
@@ -76,7 +77,8 @@ class AttemptInline(TabularInline):
     model = Attempt
     extra = 0
     can_delete = False
-    fields = readonly_fields = ("number", "at", "duration", "status", "error", "answer")
+    fields = readonly_fields = ("number", "at", "duration", "status", "what_failed", "answer")
+    what_failed = told("error", _("error"))
     verbose_name_plural = _("failed attempts")
 
     @admin.display(description=_("took"))
@@ -126,8 +128,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "age",
         "attempts",
         "next",
-        "last_error",
+        "what_failed",
     )
+    what_failed = told("last_error", _("last error"))
     list_filter = ("state", DeadLetterFilter, RecipientFilter, "message__room")
     search_fields = ("recipient_name", "message__written_id", "message__sender__name")
     search_help_text = _("Recipient, sender, or the message's id")
@@ -141,7 +144,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     fields = (
         "message_id_link", "sent_by", "recipient", "recipient_name", "room", "state_badge", "attempts", "next",
         "accepted_at", "expires_at", "delivered_at", "ended_at", "discarded_at", "last_status", "last_took",
-        "last_error", "last_answer", "payload_facts",
+        "what_failed", "last_answer", "payload_facts",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -263,7 +266,10 @@ class DeliveryInline(TabularInline):
     extra = 0
     can_delete = False
     show_change_link = True
-    fields = readonly_fields = ("recipient_name", "state", "attempts", "delivered_at", "last_status", "last_error")
+    fields = readonly_fields = (
+        "recipient_name", "state", "attempts", "delivered_at", "last_status", "what_failed",
+    )  # fmt: skip
+    what_failed = told("last_error", _("last error"))
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -301,14 +307,17 @@ def closed(admin: Any, request: HttpRequest, row: Breaker) -> Foreseen:
     if row.state == Breaker.State.CLOSED:
         return Foreseen(left=gettext("closed already"), what=row.recipient.name)
     after = str(Breaker.State.CLOSED.label)
-    return Foreseen(f"{row.get_state_display()}: {row.last_error}", after, what=row.recipient.name)
+    return Foreseen(f"{row.get_state_display()}: {shown(row.last_error)}", after, what=row.recipient.name)
 
 
 @admin.register(Breaker)
 class BreakerAdmin(ReadOnlyAdmin):
     """Recipients that have failed, and whether they are tried now."""
 
-    list_display = ("recipient", "state_badge", "failures", "opened_at", "probe_at", "last_error")
+    list_display = ("recipient", "state_badge", "failures", "opened_at", "probe_at", "what_failed")
+    fields = ("recipient", "state_badge", "failures", "opened_at", "probe_at", "what_failed")
+    readonly_fields = ("state_badge", "what_failed")
+    what_failed = told("last_error", _("last error"))
     list_filter = ("state",)
     list_select_related = ("recipient",)
     search_fields = ("recipient__name",)

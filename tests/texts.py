@@ -26,6 +26,7 @@ KEYWORDS: dict[str, Any] = {
     **dict.fromkeys(("_", "gettext", "gettext_lazy", "gettext_noop"), None),
     **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),
     **dict.fromkeys(("pgettext", "pgettext_lazy"), ((1, "c"), 2)),
+    **dict.fromkeys(("Sentence", "Word"), None),  # dmr_project.lib.sentences
 }
 NEVER = datetime(2026, 1, 1, tzinfo=timezone.utc)
 HEADER = """# The admin, the public pages and the mails in Estonian.

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from dmr_project.lib.sentences import Sentence
 from participants.models import Participant
 from updates import manifest, rollouts, targets
 from updates.models import InstalledRelease, Release, Rollout, Signature, Target, TargetEvent, TargetState
@@ -31,6 +32,9 @@ MOST_QUICK = 100  # check-ins a second from one rollout's targets; a large rollo
 JITTER = 0.2  # of the pause, to either side
 
 MOST_TEXT = 200
+
+_ANOTHER = Sentence("%(release)s succeeded here, and now it says that it runs %(version)s")
+_UNKNOWN = Sentence("%(release)s succeeded here, and now it says that it runs an unknown version")
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,16 @@ class Fit(Enum):
     """How a release stands to what an Instance says it runs."""
 
     NEEDED = "needed"
-    SAME = "it runs this release already"
-    NEWER = "it runs a newer version"
-    TOO_OLD = "it runs a version older than the release can be installed on"
+    SAME = "same"
+    NEWER = "newer"
+    TOO_OLD = "too old"
+
+
+_NOT_NEEDED = {
+    Fit.SAME: Sentence("it runs this release already (%(version)s)"),
+    Fit.NEWER: Sentence("it runs a newer version (%(version)s)"),
+    Fit.TOO_OLD: Sentence("it runs a version older than the release can be installed on (%(version)s)"),
+}
 
 
 def fit(installed_version: str, digest: str, release: Release, min_version: str | None) -> Fit:
@@ -138,7 +149,7 @@ def _compare(target: Target, version: str, digest: str) -> None:
             target,
             TargetEvent.Kind.CONTRADICTION,
             now=timezone.now(),
-            detail=f"{release} succeeded here, and now it says that it runs {version or 'an unknown version'}",
+            detail=_ANOTHER(release=release, version=version) if version else _UNKNOWN(release=release),
         )
 
 
@@ -156,7 +167,7 @@ def _offer(target: Target, version: str, digest: str) -> Offer | None:
         if found is Fit.NEEDED:
             return _grant(target, now)
         state = TargetState.SUCCEEDED if found is Fit.SAME else TargetState.SKIPPED
-        targets.move(target, state, now=now, actor=targets.AGENT, reason=f"{found.value} ({version})")
+        targets.move(target, state, now=now, actor=targets.AGENT, reason=_NOT_NEEDED[found](version=version))
         return None
 
 

@@ -12,11 +12,13 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, Forbidden, NotFound
+from dmr_project.lib.sentences import Sentence
 from participants import history
 from updates import manifest, news, rollouts, signatures
 from updates.models import Release, Signature
 
 State = Release.State
+_WITHDRAWN = Sentence("%(release)s was withdrawn")
 
 
 class NoSuchRelease(NotFound):
@@ -89,7 +91,7 @@ def publish(release: Release, user: User, reason: str = "") -> None:
     with history.atomic():
         stored = _locked(release)
         if stored.state != State.APPROVED:
-            raise _wrong(stored, "published", "approved")
+            raise _wrong(stored, State.PUBLISHED, (State.APPROVED,))
         signatures.check(stored)
         newer = Release.objects.published().filter(sequence__gt=stored.sequence).order_by("-sequence").first()
         if newer is not None:
@@ -108,7 +110,7 @@ def withdraw(release: Release, user: User, reason: str = "") -> None:
     """No Instance gets it from now on; its rollout is aborted. Raises WrongState."""
     with history.atomic():
         stored = _locked(release)
-        rollouts.abort_all(stored, actor=user.get_username(), reason=f"{stored} was withdrawn")
+        rollouts.abort_all(stored, actor=user.get_username(), reason=_WITHDRAWN(release=stored))
         states = (State.DRAFT, State.APPROVED, State.PUBLISHED)
         _move(stored, states, State.WITHDRAWN, user, reason=reason, withdrawn_at=timezone.now())
 
@@ -161,19 +163,25 @@ def _locked(release: Release) -> Release:
     return Release.objects.select_for_update(of=("self",)).get(pk=release.pk)
 
 
-def _wrong(release: Release, wish: str, needed: str) -> WrongState:
+def _wrong(release: Release, wish: State, needed: tuple[State, ...]) -> WrongState:
+    """One sentence for each wish: the words of another language bend in their own ways."""
+    refused = {
+        State.APPROVED: gettext("%(release)s is %(state)s; only this can be approved: %(needed)s."),
+        State.PUBLISHED: gettext("%(release)s is %(state)s; only this can be published: %(needed)s."),
+        State.WITHDRAWN: gettext("%(release)s is %(state)s; only this can be withdrawn: %(needed)s."),
+    }
+    allowed = ", ".join(str(each.label).lower() for each in needed)
     return WrongState(
-        gettext("%(release)s is %(state)s; only what is %(needed)s can be %(wish)s.")
-        % {"release": release, "state": release.get_state_display().lower(), "needed": needed, "wish": wish}
+        refused[wish] % {"release": release, "state": release.get_state_display().lower(), "needed": allowed}
     )
 
 
 def _move(
-    release: Release, sources: tuple[str, ...], state: str, user: User, *, reason: str = "", **columns: Any
+    release: Release, sources: tuple[State, ...], state: State, user: User, *, reason: str = "", **columns: Any
 ) -> None:
     before = _facts(release)
     if not Release.objects.filter(pk=release.pk, state__in=sources).update(state=state, **columns):
-        raise _wrong(release, state, " or ".join(sources))
+        raise _wrong(release, state, sources)
     release.refresh_from_db()
-    action = {State.APPROVED: "approve", State.PUBLISHED: "publish", State.WITHDRAWN: "withdraw"}[State(state)]
+    action = {State.APPROVED: "approve", State.PUBLISHED: "publish", State.WITHDRAWN: "withdraw"}[state]
     history.record(action, release, user.get_username(), before=before, after=_facts(release), reason=reason)

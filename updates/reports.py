@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from dmr_project.lib.errors import Conflict, InvalidInput, NotFound
+from dmr_project.lib.sentences import Sentence, Word
 from updates import metrics, targets
 from updates.models import Report, Target, TargetEvent, TargetState
 
@@ -27,6 +28,19 @@ DEFERRED = "deferred"
 REPORTABLE = ("accepted", DEFERRED, "installing", "verifying", "succeeded", "failed", "rolled_back")
 _ENDS = (S.SUCCEEDED, S.FAILED, S.ROLLED_BACK)
 _ANSWERS = (S.ACCEPTED, S.FAILED, DEFERRED)  # what an agent says to an offer before it does anything
+
+_SAYS = Sentence("says %(state)s: %(detail)s")
+_NO_OFFER = Sentence("This offer does not stand any more: the target is %(state)s. Nothing is to be installed.")
+_TOO_LATE = Sentence("says %(state)s to an offer that no longer stands")
+_WITH_DETAIL = Sentence("%(why)s Detail: %(detail)s")
+_OTHER_NONCE = Sentence("The target has no offer with this nonce, and is said to be %(state)s.")
+_OTHER_STATE = Sentence("The target is %(known)s, and is said to be %(state)s.")
+_OTHER_REPORT = Sentence("Sequence %(sequence)s was another report; now it says %(state)s.")
+# The states as agents spell them, within these.
+STATES = (
+    Word("waiting"), Word("offered"), Word("accepted"), Word("deferred"), Word("installing"), Word("verifying"),
+    Word("succeeded"), Word("failed"), Word("rolled_back"), Word("timed_out"), Word("unreachable"), Word("skipped"),
+)  # fmt: skip
 
 CONTRADICTION = "report-contradiction"
 WITHDRAWN = "offer-withdrawn"
@@ -152,17 +166,23 @@ def _judge(target: Target, said: Said, now: datetime) -> Report:
         row.answer = target.state
         metrics.REPORTS.labels(result="taken").inc()
         if judgement is Judgement.KEEP and said.state != target.state:
-            _remark(target, TargetEvent.Kind.NOTE, said, now, f"says {said.state}: {said.detail}")
+            _remark(target, TargetEvent.Kind.NOTE, said, now, _SAYS(state=said.state, detail=said.detail))
     elif judgement is Judgement.WITHDRAWN:
         row.refusal_code = WITHDRAWN
-        row.refusal = f"This offer does not stand any more: the target is {target.state}. Nothing is to be installed."
+        row.refusal = _NO_OFFER(state=target.state)
         metrics.REPORTS.labels(result="refused").inc()
-        _remark(target, TargetEvent.Kind.NOTE, said, now, f"says {said.state} to an offer that no longer stands")
+        _remark(target, TargetEvent.Kind.NOTE, said, now, _TOO_LATE(state=said.state))
     else:
         row.refusal_code = CONTRADICTION
         row.refusal = _why(target, said)
         metrics.REPORTS.labels(result="contradiction").inc()
-        _remark(target, TargetEvent.Kind.CONTRADICTION, said, now, f"{row.refusal} {said.detail}")
+        _remark(
+            target,
+            TargetEvent.Kind.CONTRADICTION,
+            said,
+            now,
+            _WITH_DETAIL(why=row.refusal, detail=said.detail) if said.detail else row.refusal,
+        )
     # What contradicts is in the target's events; a flood of it must not fill this table.
     if not row.refusal_code or target.reports.exclude(refusal_code="").count() < targets.MOST_REMARKS:
         row.save(force_insert=True)
@@ -181,13 +201,13 @@ def _judgement(target: Target, said: Said) -> Judgement:
 
 def _why(target: Target, said: Said) -> str:
     if said.nonce != target.nonce:
-        return f"The target has no offer with this nonce, and is said to be {said.state}."
-    return f"The target is {target.state}, and is said to be {said.state}."
+        return _OTHER_NONCE(state=said.state)
+    return _OTHER_STATE(known=target.state, state=said.state)
 
 
 def _contradict_sequence(target: Target, said: Said) -> Report:
     """The sequence number was used for another report. That first one stands."""
-    text = f"Sequence {said.sequence} was another report; now it says {said.state}."
+    text = _OTHER_REPORT(sequence=said.sequence, state=said.state)
     metrics.REPORTS.labels(result="contradiction").inc()
     _remark(target, TargetEvent.Kind.CONTRADICTION, said, timezone.now(), text)
     return Report(refusal_code=CONTRADICTION, refusal=text)

@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Conflict, InvalidInput, NotFound
 from dmr_project.lib.log import event
+from dmr_project.lib.sentences import Sentence
 from participants import history
 from participants.models import Institution, Participant
 from updates import news, signatures, targets, waves
@@ -24,6 +25,10 @@ from updates.models.rollouts import FAILURES
 logger = logging.getLogger(__name__)
 
 State = Rollout.State
+_PAUSED = Sentence("the rollout was paused")()
+_ABORTED = Sentence("the rollout was aborted")()
+_EXCUSED = Sentence("failures excused: %(count)s")
+_UNSIGNED = Sentence("a staff key was withdrawn: %(why)s")
 DEFAULT_WAVES = (10, 50, 100)
 MOST = 2**31 - 1  # what the columns hold
 
@@ -173,7 +178,7 @@ def pause_locked(rollout: Rollout, *, actor: str, reason: str) -> int:
     _change("pause", rollout, actor, reason, state=State.PAUSED, reason=reason[:500])
     now = timezone.now()
     offered = rollout.targets.filter(state=TargetState.OFFERED)
-    withdrawn = targets.move_all(offered, TargetState.WAITING, now=now, actor=actor, reason="the rollout was paused")
+    withdrawn = targets.move_all(offered, TargetState.WAITING, now=now, actor=actor, reason=_PAUSED)
     rollout.targets.filter(state=TargetState.WAITING).update(deadline=None)
     return withdrawn
 
@@ -206,7 +211,7 @@ def resume(rollout: Rollout, *, actor: str, reason: str = "") -> int:
             Wave.objects.filter(pk=last.pk).update(gate_met_at=now)
         waiting = stored.targets.filter(state=TargetState.WAITING, wave__in=opened)
         waiting.update(deadline=now + targets.REACH)
-        said = reason or (f"{excused} failures excused" if excused else "")
+        said = reason or (_EXCUSED(count=excused) if excused else "")
         _change("resume", stored, actor, said, state=State.RUNNING, reason="")
     return excused
 
@@ -226,7 +231,7 @@ def abort(rollout: Rollout, *, actor: str, reason: str = "") -> int:
         now = timezone.now()
         _change("abort", stored, actor, reason, state=State.ABORTED, reason=reason[:500], ended_at=now)
         left = stored.targets.filter(state__in=(TargetState.WAITING, TargetState.OFFERED))
-        return targets.move_all(left, TargetState.SKIPPED, now=now, actor=actor, reason="the rollout was aborted")
+        return targets.move_all(left, TargetState.SKIPPED, now=now, actor=actor, reason=_ABORTED)
 
 
 def abort_all(release: Release, *, actor: str, reason: str) -> None:
@@ -243,7 +248,7 @@ def pause_unsigned(key: StaffKey, *, actor: str) -> None:
             with translation.override("en"):  # the reason is kept, for whoever reads it
                 signatures.check(rollout.release)
         except signatures.NotEnoughSignatures as error:
-            pause_locked(rollout, actor=actor, reason=f"a staff key was withdrawn: {error.detail}")
+            pause_locked(rollout, actor=actor, reason=_UNSIGNED(why=error.detail))
 
 
 def finish_locked(rollout: Rollout, now: datetime) -> None:

@@ -18,12 +18,34 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from dmr_project.lib.log import event
+from dmr_project.lib.sentences import Sentence
 from participants import history
 from updates import rollouts, targets, waves
 from updates.models import Rollout, Target, TargetState, Wave
 from updates.models.rollouts import FAILURES, OPEN, UNDER_WAY
 
 logger = logging.getLogger(__name__)
+
+_DEPARTED = Sentence("it was revoked, suspended or deleted")()
+_NOT_REACHED = Sentence("it did not check in within %(limit)s")
+_NOT_ACCEPTED = Sentence("the offer was not accepted within %(limit)s")
+_NOT_HEARD: dict[str, Sentence] = {
+    TargetState.ACCEPTED: Sentence("accepted, and nothing more heard within %(limit)s"),
+    TargetState.INSTALLING: Sentence("installing, and nothing more heard within %(limit)s"),
+    TargetState.VERIFYING: Sentence("verifying, and nothing more heard within %(limit)s"),
+}
+# Why it pauses, and of whom: alone, and with what was said of that one.
+_EXAMPLES: dict[str, tuple[Sentence, Sentence]] = {
+    TargetState.FAILED: (Sentence("%(why)s; %(who)s failed"), Sentence("%(why)s; %(who)s failed: %(said)s")),
+    TargetState.ROLLED_BACK: (
+        Sentence("%(why)s; %(who)s rolled back"),
+        Sentence("%(why)s; %(who)s rolled back: %(said)s"),
+    ),
+    TargetState.TIMED_OUT: (
+        Sentence("%(why)s; %(who)s timed out"),
+        Sentence("%(why)s; %(who)s timed out: %(said)s"),
+    ),
+}
 
 
 def tick() -> None:
@@ -45,9 +67,7 @@ def _tick_one(pk: int) -> None:
         rollout = Rollout.objects.select_related("release").select_for_update(of=("self",)).get(pk=pk)
         now = timezone.now()
         departed = rollout.targets.departed()
-        targets.move_all(
-            departed, TargetState.SKIPPED, now=now, actor=targets.TICK, reason="it was revoked, suspended or deleted"
-        )
+        targets.move_all(departed, TargetState.SKIPPED, now=now, actor=targets.TICK, reason=_DEPARTED)
         _end_late(rollout, now)
         if rollout.state == Rollout.State.RUNNING:
             _advance(rollout, now)
@@ -60,21 +80,21 @@ def _end_late(rollout: Rollout, now: datetime) -> None:
         TargetState.UNREACHABLE,
         now=now,
         actor=targets.TICK,
-        reason=f"it did not check in within {targets.REACH}",
+        reason=_NOT_REACHED(limit=targets.REACH),
     )
     targets.move_all(
         late.filter(state=TargetState.OFFERED),
         TargetState.TIMED_OUT,
         now=now,
         actor=targets.TICK,
-        reason=f"the offer was not accepted within {targets.OFFER}",
+        reason=_NOT_ACCEPTED(limit=targets.OFFER),
     )
     targets.move_all(
         late.filter(state__in=UNDER_WAY),
         TargetState.TIMED_OUT,
         now=now,
         actor=targets.TICK,
-        reason=lambda target: f"{target.state}, and nothing more heard within {targets.UNDER_WAY_LIMIT}",
+        reason=lambda target: _NOT_HEARD[target.state](limit=targets.UNDER_WAY_LIMIT),
     )
 
 
@@ -123,6 +143,6 @@ def _with_example(rollout: Rollout, reason: str) -> str:
     )
     if failed is None:
         return reason
-    state = failed.state.replace("_", " ")
-    said = f": {failed.reason}" if failed.reason else ""
-    return f"{reason}; {failed.participant.name} {state}{said}"[:500]
+    alone, with_reason = _EXAMPLES[failed.state]
+    named = {"why": reason, "who": failed.participant.name}
+    return (with_reason(**named, said=failed.reason) if failed.reason else alone(**named))[:500]

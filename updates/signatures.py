@@ -11,8 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.utils.translation import gettext
 
 from dmr_project.lib.errors import Forbidden, InvalidInput
+from dmr_project.lib.sentences import Sentence
 from updates.models import Release, StaffKey
 
+# Sentences, since the pauses of rollouts keep them too.
+SOME_SIGNED = Sentence(
+    "%(release)s needs the valid signatures of %(threshold)s different people; only %(people)s signed it."
+)
+NOBODY_SIGNED = Sentence(
+    "%(release)s needs the valid signatures of %(threshold)s different people; nobody signed it."
+)
 THRESHOLD = 2  # different people whose signatures a release needs
 
 
@@ -30,11 +38,8 @@ def check(release: Release) -> None:
     """Raises NotEnoughSignatures, naming who signed."""
     people = signers(release)
     if len(people) < THRESHOLD:
-        said = f"only {', '.join(sorted(people.values()))}" if people else "nobody"
-        raise NotEnoughSignatures(
-            gettext("%(release)s needs the valid signatures of %(threshold)s different people; %(said)s signed it.")
-            % {"release": release, "threshold": THRESHOLD, "said": said}
-        )
+        said = {"release": release, "threshold": THRESHOLD, "people": ", ".join(sorted(people.values()))}
+        raise NotEnoughSignatures(gettext((SOME_SIGNED if people else NOBODY_SIGNED).text) % said)
 
 
 def signers(release: Release) -> dict[int, str]:

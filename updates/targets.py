@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from dmr_project.lib.log import event
+from dmr_project.lib.sentences import Sentence
 from updates import metrics
 from updates.models import Target, TargetEvent, TargetState
 from updates.models.rollouts import UNDER_WAY
@@ -22,8 +23,8 @@ REACH = timedelta(hours=4)  # an open wave, and the Instance does not check in
 OFFER = timedelta(hours=1)  # an offer that is not accepted
 UNDER_WAY_LIMIT = timedelta(hours=3)  # from acceptance; above all of an agent's default time limits together
 
-AGENT = "agent"
-TICK = "tick"
+AGENT = Sentence("agent")()
+TICK = Sentence("tick")()
 MOST_DETAIL = 500
 MOST_REMARKS = 100  # notes and contradictions kept of a target; beyond them they are only counted
 _BATCH = 500

@@ -10,6 +10,13 @@ from fractions import Fraction
 from uuid import UUID
 
 from dmr_project.lib.errors import InvalidInput
+from dmr_project.lib.sentences import Sentence
+
+_TOO_MANY = Sentence("%(failed)s failed, %(most)s may")
+_BELOW_GATE = Sentence(
+    "wave %(number)s has ended with %(succeeded)s of %(counted)s succeeded, the gate asks for %(percent)s%%"
+)
+_NOBODY_LEFT = Sentence("nobody is left in wave %(number)s to judge the release by")
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def decide(waves: Sequence[WaveFacts], rules: Rules, now: datetime) -> Decision:
     """What a running rollout does next; `waves` in order, those that are open first."""
     failed = sum(wave.failed for wave in waves)
     if failed > rules.max_failures:
-        return Pause(f"{failed} failed, {rules.max_failures} may")
+        return Pause(_TOO_MANY(failed=failed, most=rules.max_failures))
     opened = [wave for wave in waves if wave.opened_at is not None]
     current = opened[-1] if opened else None
     if current is not None and current.gate_met_at is None and is_gate_met(current, rules.gate):
@@ -136,9 +143,13 @@ def _at_gate(waves: Sequence[WaveFacts], current: WaveFacts, rules: Rules) -> De
         return Wait()
     if current.counted:
         return Pause(
-            f"wave {current.number} has ended with {current.succeeded} of {current.counted} succeeded, "
-            f"the gate asks for {rules.gate:.0%}"
+            _BELOW_GATE(
+                number=current.number,
+                succeeded=current.succeeded,
+                counted=current.counted,
+                percent=f"{100 * rules.gate:.0f}",
+            )
         )
     if any(wave.succeeded for wave in waves):
         return MeetGate(current.number)  # nobody is left in it, and others have shown that the release works
-    return Pause(f"nobody is left in wave {current.number} to judge the release by")
+    return Pause(_NOBODY_LEFT(number=current.number))

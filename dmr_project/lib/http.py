@@ -30,6 +30,7 @@ from yarl import URL
 
 from dmr_project.lib.env import Network
 from dmr_project.lib.network import is_public, is_within, may_be_allowed, parse_address
+from dmr_project.lib.sentences import Sentence
 from dmr_project.lib.timeouts import timeout
 
 CONNECT_SECONDS = 3.0  # TLS included
@@ -38,6 +39,13 @@ ANSWER_BYTES = 64 * 1024  # read to keep the connection alive; more closes it
 MOST_KNOWN = 10_000  # endpoints whose address, written out, is kept
 # Ends the head of each request; nothing is to be inflated.
 _SAME_OF_ALL = "User-Agent: dmr-relay\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\r\n"
+
+
+_NO_ADDRESS = Sentence("%(address)s is not an address")
+_PRIVATE = Sentence("the endpoint lies at a private address, which DMR does not call")
+_NO_URL = Sentence("the endpoint is not a URL")
+_NO_HTTP_URL = Sentence("the endpoint is not an http or https URL")
+_WITH_PASSWORD = Sentence("the endpoint holds a user name or password, which DMR does not send")
 
 
 class EndpointRefused(Exception):
@@ -59,10 +67,10 @@ class AddressGuard:
         """Raises AddressRefused."""
         parsed = parse_address(address)
         if parsed is None:
-            raise AddressRefused(f"{address} is not an address")
+            raise AddressRefused(_NO_ADDRESS(address=address))
         if self.private_allowed or is_public(parsed) or (is_within(parsed, self.allowed) and may_be_allowed(parsed)):
             return
-        raise AddressRefused("the endpoint lies at a private address, which DMR does not call")
+        raise AddressRefused(_PRIVATE())
 
     def open_socket(self, address_info: Any) -> socket.socket:
         """A socket for one resolved address, as aiohttp's connector asks for one. Raises AddressRefused."""
@@ -157,11 +165,11 @@ def target(url: str) -> URL:
     try:
         parsed = URL(url)
     except ValueError:
-        raise EndpointRefused("the endpoint is not a URL") from None
+        raise EndpointRefused(_NO_URL()) from None
     if parsed.scheme not in ("http", "https") or not parsed.raw_host:
-        raise EndpointRefused("the endpoint is not an http or https URL")
+        raise EndpointRefused(_NO_HTTP_URL())
     if parsed.raw_user is not None or parsed.raw_password is not None:
-        raise EndpointRefused("the endpoint holds a user name or password, which DMR does not send")
+        raise EndpointRefused(_WITH_PASSWORD())
     return parsed
 
 

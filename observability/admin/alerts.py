@@ -11,15 +11,16 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import localize
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from dmr_project.lib.sentences import shown
 from observability.admin.look import LEVEL_COLOURS, InstitutionFilter, ago
 from observability.models import Alert
 from participants.admin import ReadOnlyAdmin, badge
-from participants.admin.look import GREY
+from participants.admin.look import GREY, told
 
 
 class OpenFilter(admin.SimpleListFilter):
@@ -39,7 +40,7 @@ class AlertInstitutionFilter(InstitutionFilter):
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
-    list_display = ("state", "kind", "instance", "began", "recovered_at", "message")
+    list_display = ("state", "kind", "instance", "began", "recovered_at", "said")
     list_filter = (OpenFilter, "kind", "level", AlertInstitutionFilter)
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("participant__name", "participant__institution__name")
@@ -47,8 +48,9 @@ class AlertAdmin(ReadOnlyAdmin):
     list_select_related = ("participant__institution",)
     list_per_page = 100
     show_full_result_count = False
-    fields = ("state", "kind", "level", "participant", "since", "recovered_at", "reason", "message", "told")
+    fields = ("state", "kind", "level", "participant", "since", "recovered_at", "why", "said", "told")
     readonly_fields = fields
+    said, why = told("message", _("message")), told("reason", _("closed because"))
 
     @admin.display(description=_("state"), ordering="recovered_at")
     def state(self, row: Alert) -> SafeString:
@@ -72,10 +74,12 @@ class AlertAdmin(ReadOnlyAdmin):
     @admin.display(description=_("what staff were told"))
     def told(self, row: Alert) -> SafeString:
         lines = [
-            format_html("{}: {} ({})", localize(timezone.localtime(each.at)), each.message, _mail(each.notified_at))
+            format_html(
+                "{}: {} ({})", localize(timezone.localtime(each.at)), shown(each.message), _mail(each.notified_at)
+            )
             for each in row.changes.all()
         ]
-        return format_html("<br>".join("{}" for _ in lines), *lines)
+        return format_html_join(mark_safe("<br>"), "{}", ((each,) for each in lines))
 
 
 def _mail(at: datetime | None) -> str:

@@ -154,7 +154,7 @@ class InstanceAdmin(ReadOnlyAdmin):
         key = int(object_id) if object_id.isdecimal() else 0
         context = {
             "components": [
-                (row, badge(row.health, COLOURS[Health(row.health).value]))
+                (row, badge(row.get_health_display(), COLOURS[Health(row.health).value]))
                 for row in Component.objects.filter(participant=key)
             ],
             "alerts": Alert.objects.filter(participant=key)[:HISTORY_ROWS],

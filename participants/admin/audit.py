@@ -31,6 +31,7 @@ from participants.admin.look import (
     actor,
     badge,
     differences,
+    told,
 )
 from participants.models import ActorKind, Change, Institution
 
@@ -129,7 +130,7 @@ def day(text: str) -> datetime | None:
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("when", "who", "address", "done", "thing", "institution_name", "what", "reason")
+    list_display = ("when", "who", "address", "done", "thing", "institution_name", "what", "why")
     list_display_links = ("when",)
     list_filter = (ActorFilter, ActionFilter, KindFilter, ObjectFilter, InstitutionFilter, SinceFilter, UntilFilter)
     list_per_page = 50
@@ -141,10 +142,11 @@ class ChangeAdmin(ReadOnlyAdmin):
     actions = None
     change_list_template = "admin/participants/change/change_list.html"
     fields = (
-        "number", "when", "who", "address", "done", "thing", "institution_name", "what_changed", "reason",
+        "number", "when", "who", "address", "done", "thing", "institution_name", "what_changed", "why",
         "hash", "previous_hash",
     )  # fmt: skip
     readonly_fields = fields
+    why = told("reason", _("reason"))
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         # By time where a time is asked for, so that the index on it serves both.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -16,6 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
+from dmr_project.lib import sentences
 from participants import audit_words
 from participants.models import Change
 from participants.querysets import ChangeQuerySet
@@ -90,11 +92,25 @@ def shown(value: Any) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
+def told(field: str, description: Any) -> Any:
+    """A column of what a row keeps as a sentence, in the language of the page."""
+
+    @admin.display(description=description, ordering=field)
+    def column(self: Any, row: Any) -> str:
+        return sentences.shown(getattr(row, field))
+
+    return column
+
+
 def differences(change: Change) -> list[tuple[str, str, str]]:
     """(field, before, after) for each field that an entry tells of; `–` for what was not, or is no more."""
     before, after = change.before, change.after
     names = list(dict.fromkeys((*before, *after)))
-    return [(audit_words.field(change.kind, name), shown(before.get(name)), shown(after.get(name))) for name in names]
+
+    def value(said: dict[str, Any], name: str) -> str:
+        return shown(audit_words.value(change.kind, name, said.get(name)))
+
+    return [(audit_words.field(change.kind, name), value(before, name), value(after, name)) for name in names]
 
 
 class HistoryPages(ModelAdmin):

@@ -29,7 +29,7 @@ from participants import dependence, history, key_notices, names, registry, room
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.exchange import ExchangePages
 from participants.admin.life import LifeSteps
-from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge, told
 from participants.admin.public_keys import PublicKeyInline
 from participants.admin.reach import ReachPages
 from participants.models import ApiKey, Change, Institution, Membership, Participant, Room
@@ -280,8 +280,9 @@ class ApiKeyInline(TabularInline):
     extra = 0
     can_delete = False
     fields = readonly_fields = (
-        "hint", "note", "scopes", "created_at", "expires_at", "last_used_at", "last_used_from", "revoked_at",
+        "hint", "noted", "scopes", "created_at", "expires_at", "last_used_at", "last_used_from", "revoked_at",
     )  # fmt: skip
+    noted = told("note", _("note"))
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -312,7 +313,8 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
     list_select_related = ("institution",)
     search_fields = ("name", "host", "institution__name")
     autocomplete_fields = ("institution",)
-    readonly_fields = ("public_id", "created_at", "state", "status_reason")
+    readonly_fields = ("public_id", "created_at", "state", "why")
+    why = told("status_reason", _("reason of the status"))
     fields = PARTICIPANT_FIELDS
     inlines = (ApiKeyInline, PublicKeyInline, MembershipInline)
     actions = (
@@ -333,7 +335,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
     def get_fields(self, request: HttpRequest, obj: Participant | None = None) -> tuple[str, ...]:
         if obj is None:
             return (*PARTICIPANT_FIELDS, "status")
-        return ("state", "status_reason", *super().get_fields(request, obj), "public_id", "created_at")
+        return ("state", "why", *super().get_fields(request, obj), "public_id", "created_at")
 
     def get_inlines(self, request: HttpRequest, obj: Participant | None) -> tuple[Any, ...]:
         return self.inlines if obj else ()
@@ -465,7 +467,7 @@ class ExpiresSoon(admin.SimpleListFilter):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
     list_display = (
-        "participant", "hint", "state", "note", "scopes", "created_at", "expires_at", "last_used_at",
+        "participant", "hint", "state", "noted", "scopes", "created_at", "expires_at", "last_used_at",
         "last_used_from",
     )  # fmt: skip
     list_filter = (
@@ -476,10 +478,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_select_related = ("participant",)
     search_fields = ("participant__name", "note", "hint", "last_used_from")
     fields = (
-        "participant", "hint", "note", "scopes", "predecessor", "created_at", "expires_at", "last_used_at",
+        "participant", "hint", "noted", "scopes", "predecessor", "created_at", "expires_at", "last_used_at",
         "last_used_from", "revoked_at",
     )  # fmt: skip
+    readonly_fields = ("noted",)
     actions = ("revoke",)
+    noted = told("note", _("note"))
 
     @admin.display(description=_("state"))
     def state(self, row: ApiKey) -> SafeString:

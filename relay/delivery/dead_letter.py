@@ -8,13 +8,14 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from dmr_project.lib.sentences import Sentence
 from participants.models import DEFAULT_RETENTION, DEFAULT_TIME_TO_LIVE
 from relay import counting, error_messages, metrics, retention
 from relay.delivery import wake
 from relay.models import Delivery, State
 from relay.querysets import DeliveryQuerySet
 
-DISCARDED = "discarded by staff"
+DISCARDED = Sentence("discarded by staff")()
 
 
 def requeue(deliveries: DeliveryQuerySet) -> int:

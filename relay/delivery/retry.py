@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dmr_project.lib.sentences import Sentence
 from relay.models import State
 
 MOST_ATTEMPTS = 10
@@ -17,6 +18,11 @@ GONE = 410  # final, and parks the recipient; see breaker
 
 # Answers after which another attempt may do better. 5xx are added by is_retryable.
 RETRYABLE = frozenset({408, 425, 429})
+
+
+_FINAL = Sentence("%(error)s, which is final")
+_GIVEN_UP = Sentence("%(error)s; gave up after %(attempts)s attempts")
+_NO_TIME_LEFT = Sentence("%(error)s; its time to live ends before attempt %(number)s is due")
 
 
 @dataclass(frozen=True)
@@ -62,17 +68,15 @@ def decide(
     if outcome.is_success:
         return Verdict(State.DELIVERED)
     if not is_retryable(outcome.status):
-        return Verdict(State.DEAD, reason=f"{outcome.error}, which is final")
+        return Verdict(State.DEAD, reason=_FINAL(error=outcome.error))
     if attempts >= MOST_ATTEMPTS:
-        return Verdict(State.DEAD, reason=f"{outcome.error}; gave up after {attempts} attempts")
+        return Verdict(State.DEAD, reason=_GIVEN_UP(error=outcome.error, attempts=attempts))
     pause = PAUSES[attempts - 1] * (1 + JITTER * chance())
     if outcome.retry_after is not None:
         pause = max(pause, outcome.retry_after)
     # Compared as numbers: what a recipient asks for may lie beyond all dates.
     if pause >= (expires_at - ended_at).total_seconds():
-        return Verdict(
-            State.EXPIRED, reason=f"{outcome.error}; its time to live ends before attempt {attempts + 1} is due"
-        )
+        return Verdict(State.EXPIRED, reason=_NO_TIME_LEFT(error=outcome.error, number=attempts + 1))
     return Verdict(State.PENDING, due_at=ended_at + timedelta(seconds=pause))
 
 

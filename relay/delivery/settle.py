@@ -12,6 +12,7 @@ from datetime import datetime
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from dmr_project.lib.log import event
+from dmr_project.lib.sentences import Sentence
 from relay import counting, error_messages, metrics, receipts, retention
 from relay.delivery import breaker, retry
 from relay.delivery.breaker import Failures
@@ -22,9 +23,10 @@ from relay.receipts import Delivered
 
 logger = logging.getLogger(__name__)
 
-EXPIRED_WHILE_WAITING = "its time to live ended before it could be delivered"
-PAYLOAD_GONE = "its payload was deleted before it was requeued"
-RECIPIENT_GONE = "the recipient has left the network"
+EXPIRED_WHILE_WAITING = Sentence("its time to live ended before it could be delivered")()
+PAYLOAD_GONE = Sentence("its payload was deleted before it was requeued")()
+RECIPIENT_GONE = Sentence("the recipient has left the network")()
+_EXPIRED_AFTER = Sentence("%(error)s; its time to live ended before it could be delivered")
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ def end_unattempted(claimed: Claimed, state: State, reason: str, status: int, at
 
 def expire(delivery: Delivery, at: datetime) -> None:
     """Ends a pending delivery whose time to live is over, and tells the sender. Call it in a transaction."""
-    reason = f"{delivery.last_error}; {EXPIRED_WHILE_WAITING}" if delivery.last_error else EXPIRED_WHILE_WAITING
+    reason = _EXPIRED_AFTER(error=delivery.last_error) if delivery.last_error else EXPIRED_WHILE_WAITING
     changed = Delivery.objects.filter(id=delivery.pk, state=State.PENDING).update(
         state=State.EXPIRED, ended_at=at, last_error=reason[:255]
     )

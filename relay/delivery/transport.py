@@ -11,6 +11,7 @@ import aiohttp
 
 from dmr_project.lib import http
 from dmr_project.lib.http import Terms
+from dmr_project.lib.sentences import Sentence
 from participants.endpoint_terms import Unusable
 from participants.names import is_success
 from relay.delivery import answers, failures
@@ -19,6 +20,7 @@ from relay.delivery.headers import attested_headers
 from relay.delivery.retry import Outcome
 from relay.delivery_keys import Signer
 
+ANSWERED = Sentence("the recipient answered %(status)s")
 MOST_RETRY_AFTER = 1e9  # seconds; far beyond every time to live
 
 
@@ -40,7 +42,7 @@ async def attempt(
     return Outcome(
         False,
         answer.status,
-        f"the recipient answered {answer.status}",
+        ANSWERED(status=answer.status),
         seconds,
         retry_after=parse_retry_after(answer.headers.get("retry-after", ""), datetime.now(timezone.utc)),
         answer=answers.kept(answer.body, claimed.payload),

@@ -13,6 +13,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
+from dmr_project.lib.sentences import Sentence
 from participants.directory import Entry
 from relay import counting, error_messages, metrics, receipts, retention
 from relay.delivery import answers, retry
@@ -24,6 +25,11 @@ from relay.receipts import Delivered
 REFUSED = 422  # the status of what its recipient has refused for good
 
 RETURNED, LOST, UNKNOWN = "returned", "lost", "unknown"
+
+_REFUSED = Sentence("the recipient refused it")
+_REFUSED_WHY = Sentence("the recipient refused it: %(why)s")
+_RETURNED = Sentence("the recipient handed it back")
+_RETURNED_WHY = Sentence("the recipient handed it back: %(why)s")
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class Refusal:
     def outcome(self, payload: bytes) -> Outcome:
         """As that of an attempt: without a status it is retried. A reason that repeats the payload is not kept."""
         reason = answers.kept(self.reason.encode(), payload)
-        said = "the recipient refused it" if self.is_final else "the recipient handed it back"
-        error = f"{said}: {reason}" if reason else said
+        plain, with_reason = (_REFUSED, _REFUSED_WHY) if self.is_final else (_RETURNED, _RETURNED_WHY)
+        error = with_reason(why=reason) if reason else plain()
         return Outcome(False, REFUSED if self.is_final else None, error, 0.0, self.retry_after)
 
 

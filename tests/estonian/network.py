@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from observability import alerts
 from observability.models import Alert, AlertChange, Component, Health, StateChange, VitalSigns
+from observability.states import State as InstanceState
 from participants import applications, invitations, registry
 from participants.models import Application, Language, Participant
 from relay import delivery_keys
+from relay.delivery import retry, transport
+from relay.delivery.retry import Outcome
 from relay.models import Attempt, Breaker, DeadLetterJob, State, StoredBytes
 from tests import factories
-from tests.updates.staff import Staff
+from tests.updates.staff import Staff, check_in, report
+from updates import reports, scheduler
 from updates.models import Target
 
 
@@ -39,10 +45,21 @@ def build(user: User) -> None:
 def _messages(one: Any, two: Any, now: Any) -> None:
     factories.delivery(one, two, state=State.DELIVERED, delivered_at=now, ended_at=now, last_seconds=0.25)
     factories.delivery(one, two)
-    dead = factories.delivery(one, two, state=State.DEAD, ended_at=now, last_error="xq", last_status=500, attempts=2)
+    said = transport.ANSWERED(status=500)
+    why = retry.decide(
+        Outcome(False, 500, said, 1.0), attempts=retry.MOST_ATTEMPTS, ended_at=now, expires_at=now
+    ).reason
+    dead = factories.delivery(one, two, state=State.DEAD, ended_at=now, last_error=why, last_status=500, attempts=2)
     factories.delivery(one, two, state=State.DEAD, ended_at=now, discarded_at=now, last_error="xq")
-    Attempt.objects.create(delivery=dead, number=1, at=now, seconds=0.5, status=500, error="xq", answer="xq")
-    Breaker.objects.create(recipient=two.row, state=Breaker.State.OPEN, failures=3, opened_at=now, probe_at=now)
+    Attempt.objects.create(delivery=dead, number=1, at=now, seconds=0.5, status=500, error=said, answer="xq")
+    Breaker.objects.create(
+        recipient=two.row,
+        state=Breaker.State.OPEN,
+        failures=3,
+        opened_at=now,
+        probe_at=now,
+        last_error=said,
+    )
     StoredBytes.objects.update_or_create(participant=one.row, defaults={"size": 2_000_000_000, "counted_at": now})
     DeadLetterJob.objects.create(
         recipient_name="xq-bot-2", until=now, requested_by="xq", requested_at=now, estimate=3, done=1,
@@ -71,7 +88,7 @@ def _joining(user: User) -> None:
 
 
 def _watched(one: Any, now: Any) -> None:
-    VitalSigns.objects.update_or_create(
+    signs, _ = VitalSigns.objects.update_or_create(
         participant=one.row,
         defaults={
             "sequence": 1, "agent_version": "0.1.0", "release_version": "1.0.0", "health": Health.DEGRADED,
@@ -85,12 +102,34 @@ def _watched(one: Any, now: Any) -> None:
     StateChange.objects.create(
         participant=one.row, at=now, subject=StateChange.Subject.HEALTH, before="ok", after="degraded"
     )
-    alert = Alert.objects.create(
-        participant=one.row, kind=Alert.Kind.HEALTH, level=Alert.Level.WARNING, since=now, message="xq"
+    StateChange.objects.create(
+        participant=one.row, at=now, subject=StateChange.Subject.CONTACT, before="heard", after="late"
     )
-    AlertChange.objects.create(alert=alert, step=AlertChange.Step.OPENED, at=now, message="xq")
+    alert = Alert.objects.create(
+        participant=one.row,
+        kind=Alert.Kind.HEALTH,
+        level=Alert.Level.WARNING,
+        since=now,
+        message=alerts._unwell(signs),
+    )
+    AlertChange.objects.create(alert=alert, step=AlertChange.Step.OPENED, at=now, message=alert.message)
+    Alert.objects.create(
+        participant=one.row,
+        kind=Alert.Kind.SILENCE,
+        level=Alert.Level.CRITICAL,
+        since=now,
+        recovered_at=now,
+        message=alerts._silence(signs, InstanceState.SILENT),
+        reason=alerts.RECOVERED,
+    )
     staff = Staff()
     staff.draft("1.0.5")
     rollout = staff.rollout(instances=0, version="1.1.0")
     target = Target.objects.filter(rollout=rollout).first()
     assert target is not None
+    assert check_in(target) is not None
+    with suppress(reports.Contradiction):
+        report(target, "installing", "xq")
+    report(target, "accepted")
+    report(target, "failed", "xq")
+    scheduler.tick()  # pauses it

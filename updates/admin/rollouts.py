@@ -14,12 +14,13 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
-from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
+from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED, told
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Participant
 from updates import progress, rollouts
 from updates.models import Release, Report, Rollout, Target, TargetEvent, TargetState
 from updates.models.rollouts import FAILURES
+from updates.reports import DEFERRED
 
 PAGE = 100
 COLOURS = {"running": BLUE, "paused": RED, "aborted": GREY, "finished": GREEN}
@@ -47,6 +48,19 @@ BAR = (
 
 def target_badge(state: str) -> SafeString:
     return badge(str(TargetState(state).label), STATES[state])
+
+
+def _state_column(field: str, description: Any) -> Any:
+    """A column of a state that an event or a report names."""
+
+    @admin.display(description=description, ordering=field)
+    def column(self: Any, row: Any) -> str:
+        state = getattr(row, field)
+        if state == DEFERRED:
+            return gettext("deferred")
+        return str(TargetState(state).label) if state in TargetState.values else state
+
+    return column
 
 
 class StartForm(forms.Form):
@@ -99,17 +113,18 @@ class RolloutAdmin(DomainAdmin):
     new_title = _("Start a rollout")
     new_button = _("Start")
     new_help = _("The Instances are fixed at the start: who registers later is not among them.")
-    list_display = ("release", "state_now", "succeeded", "failed", "size", "reason", "started_at", "started_by")
+    list_display = ("release", "state_now", "succeeded", "failed", "size", "why", "started_at", "started_by")
+    why = told("reason", _("reason"))
     list_filter = ("state", ("institution", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("release", "started_by")
     search_fields = ("release__version",)
     fields = (
-        ("release", "state_now", "reason"),
+        ("release", "state_now", "why"),
         ("started_by", "started_at", "ended_at"),
         ("gate", "soak_seconds", "max_failures"),
         ("institution", "participant_type", "from_version"),
     )
-    readonly_fields = ("state_now",)
+    readonly_fields = ("state_now", "why")
     permissions = dict.fromkeys(("pause", "resume", "abort"), "updates.steer_rollout")
     change_form_template = "admin/updates/rollout.html"
 
@@ -227,29 +242,34 @@ class Rows(TabularInline):
 
 class EventRows(Rows):
     model = TargetEvent
-    fields = ("at", "kind", "from_state", "to_state", "actor", "detail")
+    fields = readonly_fields = ("at", "kind", "before", "after", "by", "said")
+    before, after = _state_column("from_state", _("from state")), _state_column("to_state", _("to state"))
+    by, said = told("actor", _("actor")), told("detail", _("detail"))
 
 
 class ReportRows(Rows):
     model = Report
-    fields = ("at", "sequence", "state", "detail", "steps", "answer", "refusal")
+    fields = readonly_fields = ("at", "sequence", "said", "detail", "steps", "answered", "refused")
+    said, answered = _state_column("state", _("state")), _state_column("answer", _("answer"))
+    refused = told("refusal", _("refusal"))
 
 
 @admin.register(Target)
 class TargetAdmin(ReadOnlyAdmin):
     """One Instance in a rollout, with all that was said of it."""
 
-    list_display = ("participant", "release", "wave_number", "state_now", "reason", "contradicted_at", "ended_at")
+    list_display = ("participant", "release", "wave_number", "state_now", "why", "contradicted_at", "ended_at")
+    why = told("reason", _("reason"))
     list_filter = ("state", ("contradicted_at", admin.EmptyFieldListFilter))
     list_select_related = ("participant", "rollout__release", "wave")
     search_fields = ("participant__name", "rollout__release__version")
     fields = (
         ("participant", "rollout", "wave"),
-        ("state_now", "reason"),
+        ("state_now", "why"),
         ("offered_at", "accepted_at", "deadline", "ended_at"),
         ("excused_at", "contradicted_at", "public_id"),
     )
-    readonly_fields = ("state_now", "public_id")
+    readonly_fields = ("state_now", "why", "public_id")
     inlines = (EventRows, ReportRows)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Target]:
@@ -268,12 +288,27 @@ class TargetAdmin(ReadOnlyAdmin):
         return row.wave.number
 
 
+class ToStateFilter(admin.SimpleListFilter):
+    title = _("to state")
+    parameter_name = "to_state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, str(state.label)) for state in TargetState]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(to_state=self.value()) if self.value() else queryset
+
+
 @admin.register(TargetEvent)
 class TargetEventAdmin(ReadOnlyAdmin):
     """What happened to targets; contradictions are what staff look for."""
 
-    list_display = ("at", "kind", "participant", "release", "from_state", "to_state", "actor", "detail")
-    list_filter = ("kind", "to_state")
+    list_display = ("at", "kind", "participant", "release", "before", "after", "by", "said")
+    fields = ("target", "at", "kind", "before", "after", "by", "nonce", "said")
+    readonly_fields = ("before", "after", "by", "said")
+    before, after = _state_column("from_state", _("from state")), _state_column("to_state", _("to state"))
+    by, said = told("actor", _("actor")), told("detail", _("detail"))
+    list_filter = ("kind", ToStateFilter)
     list_select_related = ("target__participant", "target__rollout__release")
     search_fields = ("target__participant__name",)
     show_full_result_count = False
