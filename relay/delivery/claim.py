@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from participants import statuses
@@ -286,15 +286,24 @@ def keep_one_probe_of_each(claimed: list[Claimed]) -> list[Claimed]:
 
 def hand_back(claimed: Collection[Claimed]) -> int:
     """Gives up claims whose attempt did not end: due again at once, the attempt not counted."""
+    return sum(
+        rows.update(state=State.PENDING, lease_until=None, lease_token=None, attempts=F("attempts") - 1)
+        for rows in _held_by(claimed)
+    )
+
+
+def renew(claimed: Collection[Claimed]) -> int:
+    """Their leases begin anew. Returns how many still were ours."""
+    until = timezone.now() + LEASE
+    return sum(rows.update(lease_until=until) for rows in _held_by(claimed))
+
+
+def _held_by(claimed: Collection[Claimed]) -> Iterator[QuerySet[Delivery]]:
     by_token: dict[int, list[int]] = {}
     for each in claimed:
         by_token.setdefault(each.token, []).append(each.id)
-    return sum(
-        Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING).update(
-            state=State.PENDING, lease_until=None, lease_token=None, attempts=F("attempts") - 1
-        )
-        for token, ids in by_token.items()
-    )
+    for token, ids in by_token.items():
+        yield Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING)
 
 
 def next_due(after: datetime, within: timedelta) -> datetime | None:

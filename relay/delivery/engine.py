@@ -33,9 +33,8 @@ from relay.delivery import claim, settle, transport, wake
 from relay.delivery.claim import Claimed
 from relay.delivery.in_flight import part
 from relay.delivery.retry import Outcome
-from relay.delivery.settle import Attempted
+from relay.delivery.settle import Attempted, Ending
 from relay.delivery_keys import DeliveryKeyUnreadable, Keyring, Signer
-from relay.models import State
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,8 @@ CONNECTION_CHECK_SECONDS = 5.0
 HAND_BACK_SECONDS = 4.0  # for attempts in flight when the process is asked to stop
 LONGEST_CLOSE_SECONDS = 6.0  # for a pump to have handed back: a little less than the supervisor gives a process
 RECONNECT_SECONDS = 0.5  # between two looks whether the database is back
-OUTLAST_SECONDS = 600.0  # for so long outcomes are kept for a database that is away
+OUTLAST_SECONDS = 600.0  # for so long outcomes are kept for a database that is away, or has no room
+WRITE_AGAIN_SECONDS = 2.0  # between two tries to write down what there was no room for
 # An attempt that begins later than this after its claim may outlast its lease.
 LATEST_START = claim.LEASE.total_seconds() - TOTAL_SECONDS
 
@@ -78,6 +78,8 @@ class Engine:
         self._woken: asyncio.Event | None = None
         self._in_flight: dict[asyncio.Task[Attempted], Claimed] = {}
         self._ended: list[asyncio.Task[Attempted]] = []  # of those in flight
+        self._unwritten: list[asyncio.Task[Attempted]] = []  # ended, and there was no room to write down how
+        self._write_again_at = 0.0
         self._has_left_some = False  # the last claim could not take all that was due
         self._cursor = 0  # where the next claim begins its round of the recipients
         self._claimed_at = timezone.now()
@@ -227,6 +229,7 @@ class Engine:
             task.cancel()
         self._in_flight.clear()
         self._ended.clear()
+        self._unwritten.clear()
         self._end_pumping()
 
     async def _claim_and_start(self) -> int:
@@ -259,15 +262,13 @@ class Engine:
         )
         if claimed:
             self._cursor = max(of_each) if len(claimed) >= room else 0
-        for each in parted.fresh:
-            if each.recipient_is_gone:
-                await self._end(each, State.DEAD, settle.RECIPIENT_GONE, 404)
-            elif each.payload_is_gone:
-                await self._end(each, State.DEAD, settle.PAYLOAD_GONE, 504)
-            elif each.expires_at <= self._claimed_at:
-                await self._end(each, State.EXPIRED, settle.EXPIRED_WHILE_WAITING, 504)
-            else:
+        endings = [(each, settle.ending(each, self._claimed_at)) for each in parted.fresh]
+        for each, ending in endings:
+            if ending is None:
                 self._start(each, signer, terms.get(each.recipient_id))
+        for each, ending in endings:
+            if ending is not None:
+                await self._end(each, ending)
         return len(parted.fresh)
 
     def _claim(self, room: int, busy: list[int]) -> tuple[Signer, list[Claimed], dict[int, Terms | Unusable | None]]:
@@ -298,28 +299,54 @@ class Engine:
             outcome = Outcome(False, None, reason, time.monotonic() - began)
         return Attempted(claimed, outcome, timezone.now())
 
-    async def _end(self, claimed: Claimed, state: State, reason: str, status: int) -> None:
+    async def _end(self, claimed: Claimed, ending: Ending) -> None:
         now = timezone.now()
-        await self._in_database(lambda: settle.end_unattempted(claimed, state, reason, status, now))
+        try:
+            await self._in_database(lambda: settle.end_unattempted(claimed, ending, now))
+        except Exception as error:  # it costs the others nothing, and is tried again when its lease has run out
+            if settle.is_away(error):
+                raise
+            logger.exception("delivery_not_ended", extra={"facts": {"delivery": claimed.id}})
 
     async def _settle_done(self) -> int:
         """Settles the attempts that have ended. Returns how many."""
+        if self._is_stopping or time.monotonic() >= self._write_again_at:
+            self._ended += self._unwritten
+            self._unwritten.clear()
         ended = [task for task in self._ended if task in self._in_flight]
         self._ended.clear()
         if not ended:
             return 0
         attempted = [replace(task.result(), claimed=self._in_flight[task]) for task in ended]
         try:
-            await self._in_database(lambda: settle.settle(attempted))
+            left = await self._in_database(lambda: self._settle(attempted))
         except BaseException:
             self._ended += ended
             raise
         for task in ended:
-            del self._in_flight[task]
+            if self._in_flight[task].id in left:
+                self._unwritten.append(task)
+            else:
+                del self._in_flight[task]
+        if left:
+            self._write_again_at = time.monotonic() + WRITE_AGAIN_SECONDS
         # What waited for one of these, in its conversation or for its recipient's turn, may go now.
         if any(each.claimed.conversation or each.claimed.is_probe for each in attempted):
             self._has_left_some = True
-        return len(ended)
+        return len(ended) - len(left)
+
+    def _settle(self, attempted: list[Attempted]) -> set[int]:
+        """Returns the deliveries for whose outcome there is no room yet, and keeps their leases."""
+        earliest = timezone.now() - timedelta(seconds=OUTLAST_SECONDS)
+        left = [each.claimed for each in settle.settle(attempted) if each.ended_at > earliest]
+        if left:
+            event(logger, "outcomes_not_written", logging.ERROR, count=len(left))
+            try:
+                claim.renew(left)
+            except OperationalError as error:
+                if settle.is_away(error):
+                    raise
+        return {each.id for each in left}
 
     async def _wait_for_what_is_due(self, until: float) -> bool:
         """True where something becomes due soon, after waiting for it (or for a wake-up)."""

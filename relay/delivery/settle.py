@@ -11,6 +11,7 @@ from datetime import datetime
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from dmr_project.lib import storage
 from dmr_project.lib.log import event
 from dmr_project.lib.sentences import Sentence
 from relay import counting, error_messages, metrics, receipts, retention
@@ -38,53 +39,86 @@ class Attempted:
     ended_at: datetime
 
 
-def settle(attempted: Collection[Attempted]) -> None:
+@dataclass(frozen=True)
+class Ending:
+    """Of what is claimed and cannot be attempted; `status` is what its sender is told."""
+
+    state: State
+    reason: str
+    status: int
+
+
+def ending(claimed: Claimed, now: datetime) -> Ending | None:
+    """None where it is to be attempted."""
+    if claimed.recipient_is_gone:
+        return Ending(State.DEAD, RECIPIENT_GONE, 404)
+    if claimed.payload_is_gone:
+        return Ending(State.DEAD, PAYLOAD_GONE, 504)
+    if claimed.expires_at <= now:
+        return Ending(State.EXPIRED, EXPIRED_WHILE_WAITING, 504)
+    return None
+
+
+def settle(attempted: Collection[Attempted]) -> list[Attempted]:
     """Writes down what came of the attempts. One whose lease has passed to somebody else is left to them.
 
-    Where the batch cannot be written, each is by itself, so that one costs the others nothing; what cannot be
-    even then is left to its lease, and logged. Raises OperationalError and InterfaceError: the database is away.
+    Where the batch cannot be written, each is by itself, so that one costs the others nothing. What there is no room
+    for on the database's disk is returned, to be tried again; what else cannot be written is left to its lease, and
+    logged. Raises OperationalError and InterfaceError: the database is away.
     """
     try:
         _settle(attempted)
-    except (OperationalError, InterfaceError):
-        raise
     except Exception as error:
+        if is_away(error):
+            raise
         event(logger, "batch_not_settled", logging.ERROR, count=len(attempted), error=type(error).__name__)
-        for each in attempted:
-            _settle_alone(each)
+        return [each for each in attempted if not _settle_alone(each)]
+    return []
 
 
-def _settle_alone(each: Attempted) -> None:
+def _settle_alone(each: Attempted) -> bool:
+    """False where there is no room for it."""
     try:
         _settle([each])
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
+    except Exception as error:
+        if is_away(error):
+            raise
+        if storage.is_full(error):
+            return False
         logger.exception("delivery_not_settled", extra={"facts": {"delivery": each.claimed.id}})
+    return True
+
+
+def is_away(error: Exception) -> bool:
+    """Is it about the database as a whole? A full disk is not: what changes no more than a row may be written."""
+    return isinstance(error, (OperationalError, InterfaceError)) and not storage.is_full(error)
 
 
 def _settle(attempted: Collection[Attempted]) -> None:
     succeeded = [each for each in attempted if each.outcome.is_success]
     failed = [each for each in attempted if not each.outcome.is_success]
     if _is_one_statement(succeeded, failed):
-        _settle_delivered(succeeded)
+        settled = [(each, State.DELIVERED) for each in _settle_delivered(succeeded)]
     else:
         with transaction.atomic():
             _give_receipts([each for each in succeeded if each.claimed.wants_receipt])
-            _settle_delivered(succeeded)
-            for each in failed:
-                _settle_failed(each)
-            _note_recipients(attempted)
-    _count(succeeded, failed)
-
-
-def _count(succeeded: Collection[Attempted], failed: Collection[Attempted]) -> None:
+            settled = [(each, State.DELIVERED) for each in _settle_delivered(succeeded)]
+            settled += [(each, state) for each in failed if (state := _settle_failed(each))]
+            _note_recipients([each for each, _ in settled])
     counting.attempted(len(succeeded), len(failed))
-    for each in succeeded:
-        metrics.LATENCY.observe(max(0.0, (each.ended_at - each.claimed.accepted_at).total_seconds()))
-    alike = Counter((each.claimed.room_id, each.claimed.recipient_type) for each in succeeded)
-    for (room_id, recipient_type), count in alike.items():
-        counting.settled(State.DELIVERED, room_id, recipient_type, count)
+    _count(settled)
+
+
+def _count(settled: Collection[tuple[Attempted, State]]) -> None:
+    """Of what has been written down, what has become of it."""
+    alike: Counter[tuple[State, int | None, str]] = Counter()
+    for each, state in settled:
+        if state is State.DELIVERED:
+            metrics.LATENCY.observe(max(0.0, (each.ended_at - each.claimed.accepted_at).total_seconds()))
+        if state is not State.PENDING:
+            alike[state, each.claimed.room_id, each.claimed.recipient_type] += 1
+    for (state, room_id, recipient_type), count in alike.items():
+        counting.settled(state, room_id, recipient_type, count)
 
 
 def _is_one_statement(succeeded: Collection[Attempted], failed: Collection[Attempted]) -> bool:
@@ -129,17 +163,19 @@ _DELIVERED = """
 # (`state || ''`: found by their keys, and not by the partial indexes, whose statistics may say that they are empty.)
 # With it, when their payloads are due; see retention.note_ended, which is its other half on SQLite.
 _DELIVERED_AND_DUE = """
-    WITH ended AS ({delivered} RETURNING message_id, o.retention)
-    INSERT INTO relay_payloaddue (message_id, due_at)
-    SELECT message_id, %(at)s::timestamptz + max(retention) * interval '1 second' FROM ended GROUP BY message_id
-    ON CONFLICT (message_id) DO UPDATE SET due_at = EXCLUDED.due_at
+    WITH ended AS ({delivered} RETURNING relay_delivery.id, message_id, o.retention), due AS (
+        INSERT INTO relay_payloaddue (message_id, due_at)
+        SELECT message_id, %(at)s::timestamptz + max(retention) * interval '1 second' FROM ended GROUP BY message_id
+        ON CONFLICT (message_id) DO UPDATE SET due_at = EXCLUDED.due_at
+    )
+    SELECT id FROM ended
 """
 
 
-def _settle_delivered(attempted: Collection[Attempted]) -> None:
-    """One statement, however many they are; two on SQLite."""
+def _settle_delivered(attempted: Collection[Attempted]) -> list[Attempted]:
+    """Returns those whose lease was still ours. One statement, however many they are; two on SQLite."""
     if not attempted:
-        return
+        return []
     ended_at = max(each.ended_at for each in attempted)
     outcomes = [
         {
@@ -151,14 +187,17 @@ def _settle_delivered(attempted: Collection[Attempted]) -> None:
         }
         for each in attempted
     ]
-    statement = _DELIVERED.format(outcomes=_OUTCOMES[connection.vendor])
-    if connection.vendor == "postgresql":
-        statement = _DELIVERED_AND_DUE.format(delivered=statement)
-    else:
-        retention.note_ended({each.claimed.message_pk: each.claimed.retention for each in attempted}, ended_at)
+    delivered = _DELIVERED.format(outcomes=_OUTCOMES[connection.vendor])
+    is_one = connection.vendor == "postgresql"
+    statement = _DELIVERED_AND_DUE.format(delivered=delivered) if is_one else f"{delivered} RETURNING id"
     at = connection.ops.adapt_datetimefield_value(ended_at)
     with connection.cursor() as cursor:
         cursor.execute(statement, {"at": at, "outcomes": json.dumps(outcomes)})
+        ids = {row[0] for row in cursor.fetchall()}
+    settled = [each for each in attempted if each.claimed.id in ids]
+    if not is_one:
+        retention.note_ended({each.claimed.message_pk: each.claimed.retention for each in settled}, ended_at)
+    return settled
 
 
 def _give_receipts(attempted: Sequence[Attempted]) -> None:
@@ -184,11 +223,12 @@ def _give_receipts(attempted: Sequence[Attempted]) -> None:
     )
 
 
-def _settle_failed(each: Attempted) -> None:
+def _settle_failed(each: Attempted) -> State | None:
+    """What it has become; None where its lease was lost."""
     claimed, outcome = each.claimed, each.outcome
     verdict = retry.decide(outcome, attempts=claimed.attempts, ended_at=each.ended_at, expires_at=claimed.expires_at)
     if not _end_lease(claimed, verdict, each):
-        return
+        return None
     Attempt.objects.create(
         delivery_id=claimed.id,
         number=claimed.attempts,
@@ -200,6 +240,7 @@ def _settle_failed(each: Attempted) -> None:
     )
     if verdict.state is not State.PENDING:
         _tell(claimed, verdict, retry.status_for_sender(outcome.status))
+    return verdict.state
 
 
 def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
@@ -217,19 +258,21 @@ def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
     return bool(changed)
 
 
-def end_unattempted(claimed: Claimed, state: State, reason: str, status: int, at: datetime) -> None:
+def end_unattempted(claimed: Claimed, ending: Ending, at: datetime) -> None:
     """Ends a claimed delivery without an attempt, and tells the sender."""
     with transaction.atomic():
         changed = Delivery.objects.filter(id=claimed.id, lease_token=claimed.token, state=State.DELIVERING).update(
-            state=state,
+            state=ending.state,
             ended_at=at,
             attempts=claimed.attempts - 1,
-            last_error=reason,
+            last_error=ending.reason,
             lease_until=None,
             lease_token=None,
         )
         if changed:
-            _tell(claimed, Verdict(state, reason=reason), status)
+            _tell(claimed, Verdict(ending.state, reason=ending.reason), ending.status)
+    if changed:
+        counting.settled(ending.state, claimed.room_id, claimed.recipient_type)
 
 
 def expire(delivery: Delivery, at: datetime) -> None:
@@ -245,6 +288,5 @@ def expire(delivery: Delivery, at: datetime) -> None:
 
 def _tell(claimed: Claimed, verdict: Verdict, status: int) -> None:
     message = Message.objects.select_related("sender").get(pk=claimed.message_pk)
-    counting.settled(verdict.state, claimed.room_id, claimed.recipient_type)
     event(logger, "delivery_failed", delivery=claimed.id, state=verdict.state.value, status=status)
     error_messages.tell_sender(message, status, f"Not delivered: {verdict.reason}.")

@@ -151,7 +151,8 @@ def _claim(recipient_id: int, most: int, lease: Lease) -> int:
 
 def _end_without_payload(claimed: Claimed) -> bool:
     if claimed.payload_is_gone:
-        settle.end_unattempted(claimed, State.DEAD, settle.PAYLOAD_GONE, 504, timezone.now())
+        ending = settle.Ending(State.DEAD, settle.PAYLOAD_GONE, 504)
+        settle.end_unattempted(claimed, ending, timezone.now())
     return claimed.payload_is_gone
 
 

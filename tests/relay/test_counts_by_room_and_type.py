@@ -20,13 +20,13 @@ from participants.models import Participant, Room
 from relay import counting
 from relay.delivery import claim, dead_letter, settle, sweeper
 from relay.delivery.retry import Outcome
-from relay.delivery.settle import Attempted
+from relay.delivery.settle import Attempted, Ending
 from relay.inbox import answers, leases
 from relay.inbox.answers import Refusal
-from relay.models import Delivery, State
+from relay.models import Breaker, Delivery, PayloadDue, State
 from tests import factories
 from tests.factories import Registered
-from tests.relay.conftest import Post
+from tests.relay.conftest import Post, metric
 
 pytestmark = pytest.mark.django_db
 
@@ -78,7 +78,7 @@ def expire(recipient: Registered) -> None:
 
 def expire_once_claimed(recipient: Registered) -> None:
     for each in claim.claim(10):
-        settle.end_unattempted(each, State.EXPIRED, "too late", 504, timezone.now())
+        settle.end_unattempted(each, Ending(State.EXPIRED, "too late", 504), timezone.now())
 
 
 ENDS: dict[str, tuple[str, str, Callable[[Registered], object]]] = {
@@ -95,6 +95,29 @@ ENDS: dict[str, tuple[str, str, Callable[[Registered], object]]] = {
     "expired while it waits to be fetched": ("pull", "expired", expire),
     "discarded": ("push", "dead", lambda recipient: dead_letter.discard(Delivery.objects.all())),
 }
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_an_outcome_whose_lease_was_lost_is_an_attempt_and_no_more(status: int, grown: Callable[[], Counts]) -> None:
+    """Somebody else has the delivery by then, and counts what becomes of it; so does the breaker."""
+    sender, recipient = factories.participant(), factories.participant()
+    Breaker.objects.create(recipient=recipient.row, failures=2)
+    for _ in range(2):
+        factories.message(sender, recipient.name)
+    attempted = [Attempted(each, Outcome(status < 300, status, "", 0.1), timezone.now()) for each in claim.claim(10)]
+    attempts, observed = metric("dmr_delivery_attempts_total"), metric("dmr_delivery_latency_seconds_count")
+    before = grown()
+    Delivery.objects.filter(pk=attempted[0].claimed.id).update(lease_token=1)
+    settle.settle(attempted[:1])
+    assert grown() == before
+    assert metric("dmr_delivery_latency_seconds_count") == observed
+    assert metric("dmr_delivery_attempts_total") == attempts + 1
+    assert Breaker.objects.get().failures == 2
+    assert not PayloadDue.objects.exists()
+    settle.settle(attempted)
+    assert sum(grown().values()) == sum(before.values()) + (status != 500)
+    assert metric("dmr_delivery_latency_seconds_count") == observed + (status == 200)
+    assert Breaker.objects.get().failures == {200: 0, 404: 2, 500: 3}[status]
 
 
 @pytest.mark.parametrize(("mode", "state", "end"), ENDS.values(), ids=ENDS)

@@ -17,7 +17,7 @@ from relay import dead_letters
 from relay.dead_letters import Place, Scope, Why
 from relay.delivery import claim, dead_letter, settle
 from relay.delivery.retry import Outcome
-from relay.delivery.settle import Attempted
+from relay.delivery.settle import Attempted, Ending
 from relay.models import Delivery, Message, State
 from tests import factories
 from tests.factories import Registered
@@ -118,7 +118,7 @@ def test_a_sender_sees_its_own_however_they_died(client: Client, post: Post, sta
             outcome = Outcome(False, 404, "no", 0.1)
             settle.settle([Attempted(claimed, outcome, datetime.now(timezone.utc))])
         elif claimed.written_id == ids["gone"]:
-            settle.end_unattempted(claimed, State.DEAD, "gone", 404, datetime.now(timezone.utc))
+            settle.end_unattempted(claimed, Ending(State.DEAD, "gone", 404), datetime.now(timezone.utc))
         elif claimed.written_id == ids["expired"]:
             claim.hand_back([claimed])
             settle.expire(Delivery.objects.get(pk=claimed.id), datetime.now(timezone.utc))

@@ -1,17 +1,27 @@
-"""Whatever one recipient answers, the others' deliveries are settled."""
+"""Whatever one recipient answers, and whatever cannot be written of it, the others' deliveries are settled."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from django.db import OperationalError, connection
 
-from relay.delivery import claim, retry, settle, transport
+from participants.models import Participant
+from relay import error_messages
+from relay.delivery import claim, retry, settle, sweeper, transport
+from relay.delivery import engine as engine_module
 from relay.delivery.claim import Claimed
+from relay.delivery.engine import Engine
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
-from relay.models import Breaker, Delivery, State
+from relay.models import Breaker, Delivery, Message, State
 from tests import factories
+from tests.integration.product import wait_until
+from tests.relay.conftest import Edge
+from tests.wiring.test_copes_with_a_full_disk import full_disk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 
@@ -49,3 +59,81 @@ def test_what_cannot_be_written_costs_the_others_nothing(monkeypatch: pytest.Mon
         (good.row.pk, State.DELIVERED),
     ]
     assert not Breaker.objects.exists()
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
+    """`with no_room():` no message to a sender can be stored, as where the database's disk is full."""
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        if connection.vendor == "postgresql":
+            with full_disk():
+                yield
+            return
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(error_messages, "tell_sender", fail)
+            yield
+
+    def fail(*_: object) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(engine_module, "WRITE_AGAIN_SECONDS", 0.05)
+    return full
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outcome_without_room_waits_for_it_and_stops_nobody(
+    engine: Engine, edge: Edge, no_room: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """It is not attempted again either: its lease is kept."""
+    sender, good, bad = factories.participant(), factories.participant(), factories.participant()
+    refused = factories.message(sender, bad.name, conversation="c").deliveries.get()
+    edge.will(bad.row.host, 400)
+    behind = factories.message(sender, bad.name, conversation="c").deliveries.get()
+    first, later = (factories.message(sender, good.name).deliveries.get() for _ in range(2))
+    Delivery.objects.filter(pk=later.pk).update(due_at=datetime.now(timezone.utc) + timedelta(days=1))
+
+    def state(delivery: Delivery) -> str:
+        delivery.refresh_from_db()
+        return delivery.state
+
+    with no_room():
+        engine.rung()
+        wait_until(lambda: state(first) == State.DELIVERED, 5, "the other one is delivered")
+        assert state(refused) == State.DELIVERING
+        until = refused.lease_until
+        wait_until(
+            lambda: state(refused) == State.DELIVERING and refused.lease_until != until, 5, "its lease is kept"
+        )
+        Delivery.objects.filter(pk=later.pk).update(due_at=datetime.now(timezone.utc))
+        engine.rung()
+        wait_until(lambda: state(later) == State.DELIVERED, 5, "the pump goes on")
+        assert (state(refused), state(behind)) == (State.DELIVERING, State.PENDING)
+    wait_until(lambda: state(refused) == State.DEAD, 5, "it is written down")
+    wait_until(lambda: state(behind) == State.DELIVERED, 5, "and what waited for it goes")
+    assert refused.attempts == 1
+    assert [url for url, *_ in edge.posted].count(bad.row.host) == 2, "one attempt for each"
+    assert Message.objects.filter(sent_by="Dmr", send_to=sender.name).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_ended_stops_nobody(
+    engine: Engine, edge: Edge, no_room: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Claimed together: one that is not to be attempted, whose sender cannot be told, and another."""
+    sender, left, good = factories.participant(), factories.participant(), factories.participant()
+    lost = factories.delivery(sender, left)
+    Participant.objects.filter(pk=left.row.pk).update(status="Deleted")
+    delivery = factories.delivery(sender, good)
+    with no_room():
+        engine.pump()
+        delivery.refresh_from_db()
+        assert delivery.state == State.DELIVERED
+    lost.refresh_from_db()
+    assert lost.state == State.DELIVERING
+    Delivery.objects.filter(pk=lost.pk).update(lease_until=datetime.now(timezone.utc) - timedelta(seconds=1))
+    sweeper.return_lost_leases()
+    engine.pump()
+    lost.refresh_from_db()
+    assert lost.state == State.DEAD
