@@ -1,14 +1,14 @@
 """Tells every worker process that something is due: quicker and cheaper than a task through the broker.
 
 Whoever rings learns whether anybody is there to hear it. With Redis a ring is a message on a channel; without, a
-byte in a named pipe in the data folder.
+byte in a named pipe of each process that listens, in a folder in the data folder.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from django.conf import settings
 from dmr_project.lib.log import event
 
 CHANNEL = "dmr:bell"
-PIPE = "bell"
+PIPES = "bells"
 RETRY_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
@@ -60,31 +60,45 @@ class RedisBell:
 
 
 class PipeBell:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    """A pipe for each that listens: with one for all one alone would hear a ring, and may be about to end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._reading = -1
-        self._writing = -1
+        self._writing: dict[Path, int] = {}
 
     def ring(self) -> bool:
-        if self._writing < 0:
-            # Fails where nobody has opened it to read.
-            self._writing = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+        pipes = [Path(each) for each in os.scandir(self._folder) if not each.name.startswith(".")]
+        for gone in self._writing.keys() - pipes:
+            os.close(self._writing.pop(gone))
+        heard = [self._ring(pipe) for pipe in pipes]
+        return any(heard)
+
+    def _ring(self, pipe: Path) -> bool:
         try:
-            os.write(self._writing, b"\n")
+            if pipe not in self._writing:
+                # Fails where nobody has it open to read.
+                self._writing[pipe] = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(self._writing[pipe], b"\n")
         except BlockingIOError:
             pass  # full: it rings already
-        except OSError:
-            os.close(self._writing)
-            self._writing = -1
-            raise
+        except OSError:  # whoever listened has died
+            if pipe in self._writing:
+                os.close(self._writing.pop(pipe))
+            pipe.unlink(missing_ok=True)
+            return False
         return True
 
     def wait(self) -> None:
         if self._reading < 0:
-            with contextlib.suppress(FileExistsError):
-                os.mkfifo(self._path, mode=0o600)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            # Whoever rings does not see it before it is open.
+            name = secrets.token_hex(8)
+            hidden = self._folder / f".{name}"
+            os.mkfifo(hidden, mode=0o600)
             # To write too, so that it does not end when a ringing process does.
-            self._reading = os.open(self._path, os.O_RDWR)
+            self._reading = os.open(hidden, os.O_RDWR)
+            hidden.rename(self._folder / name)
             return
         os.read(self._reading, 65536)
 
@@ -98,7 +112,7 @@ def bell() -> Bell:
     global _bell
     with _making:
         if _bell is None:
-            _bell = RedisBell(settings.REDIS_URL) if settings.REDIS_URL else PipeBell(settings.DATA_DIR / PIPE)
+            _bell = RedisBell(settings.REDIS_URL) if settings.REDIS_URL else PipeBell(settings.DATA_DIR / PIPES)
         return _bell
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +26,7 @@ Make = Callable[[], Bell]
 @pytest.fixture(params=["pipe", "redis"])
 def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     if request.param == "pipe":
-        return lambda: PipeBell(tmp_path / "bell")
+        return lambda: PipeBell(tmp_path / "bells")
     if not settings.REDIS_URL:
         pytest.skip("the run on Redis has it")
     monkeypatch.setattr(bell, "CHANNEL", f"test:{tmp_path}")
@@ -59,8 +62,66 @@ def test_every_ring_after_a_silence_is_heard(make: Make) -> None:
         assert heard()
 
 
+def test_every_ring_is_heard_by_all_who_listen(make: Make) -> None:
+    """Whoever is about to end would keep it from the others else."""
+    listening = [heard_by(make()) for _ in range(3)]
+    assert all(ready.wait(5) for ready, _ in listening)
+    ringing = make()
+    for _ in range(3):
+        assert ringing.ring() is True
+        assert all(heard() for _, heard in listening)
+
+
+LISTEN = """
+import pathlib, sys
+from relay.delivery.bell import PipeBell
+bell = PipeBell(pathlib.Path(sys.argv[1]))
+bell.wait()
+print("listening", flush=True)
+while True:
+    bell.wait()
+"""
+
+
+@pytest.fixture
+def another_process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """It listens."""
+    command = [sys.executable, "-c", LISTEN, str(tmp_path / "bells")]
+    with subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        yield process
+        process.kill()
+
+
+def test_a_process_that_stands_still_keeps_no_ring_from_the_others(
+    tmp_path: Path, another_process: subprocess.Popen[str]
+) -> None:
+    another_process.send_signal(signal.SIGSTOP)
+    ready, heard = heard_by(PipeBell(tmp_path / "bells"))
+    assert ready.wait(5)
+    ringing = PipeBell(tmp_path / "bells")
+    for _ in range(20):
+        assert ringing.ring() is True
+        assert heard()
+
+
+def test_a_process_that_was_killed_is_forgotten(tmp_path: Path, another_process: subprocess.Popen[str]) -> None:
+    ringing = PipeBell(tmp_path / "bells")
+    assert ringing.ring() is True
+    another_process.kill()
+    another_process.wait()
+    assert ringing.ring() is False
+    assert PipeBell(tmp_path / "bells").ring() is False
+    assert list((tmp_path / "bells").iterdir()) == []
+    ready, heard = heard_by(PipeBell(tmp_path / "bells"))
+    assert ready.wait(5)
+    assert ringing.ring() is True
+    assert heard()
+
+
 def test_rings_while_nobody_reads_do_not_block(tmp_path: Path) -> None:
-    listening, ringing = PipeBell(tmp_path / "bell"), PipeBell(tmp_path / "bell")
+    listening, ringing = PipeBell(tmp_path / "bells"), PipeBell(tmp_path / "bells")
     listening.wait()  # opens it, and reads nothing
     assert all(ringing.ring() for _ in range(100_000))
 
