@@ -89,6 +89,7 @@ class Product:
     environment: dict[str, str]
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    start_seconds: float = 0.0  # that the last start took until all was ready: what this machine makes of it just now
 
     @property
     def url(self) -> str:
@@ -132,8 +133,10 @@ class Product:
             )
 
     def start(self) -> None:
+        began = time.monotonic()
         self.launch()
         self.wait_ready()
+        self.start_seconds = time.monotonic() - began
 
     def wait_ready(self) -> None:
         said = ""
@@ -218,6 +221,11 @@ class Product:
             if parent_of(pid) == self.process.pid and all(word in command for word in words):
                 return pid
         return 0
+
+    def web_processes(self) -> set[int]:
+        """Those of the web server that serve: children of its master."""
+        master = self.pid("web")
+        return {pid for pid in self.processes() if master and parent_of(pid) == master}
 
     def kill(self, name: str, *, group: bool = False) -> int:
         """Kills a child with -9, with all that it started where `group`. Returns its pid."""
