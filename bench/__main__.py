@@ -2,7 +2,7 @@
 
 script/bench              all figures, medians of three; half an hour
 script/bench --quick      one short run of each
-script/bench --only NAME… some of them: throughput, latency, batch, isolation, drain, scale or memory
+script/bench --only NAME… some of them: throughput, latency, batch, isolation, drain, scale, memory or pages
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench import batch, drain, isolation, latency, memory, scale, throughput
+from bench import batch, drain, isolation, latency, memory, pages, scale, throughput
 from bench.product import Product, running_product, running_sink
 from tests.servers import running
 
 SENDERS, RECIPIENTS = 8, 50
-FIGURES = ("throughput", "latency", "batch", "isolation", "drain", "scale", "memory")
+FIGURES = ("throughput", "latency", "batch", "isolation", "drain", "scale", "memory", "pages")
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,14 @@ def main() -> int:
     given = parser.parse_args()
     size: Size = QUICK if given.quick else FULL
     wanted = set(given.only)
-    if wanted - {"scale"}:
+    if wanted - {"scale", "pages"}:
         with running_all() as (product, sink):
             measure(product, sink, wanted, size)
     if "scale" in wanted:
         median_of(size.rounds, lambda: scale.costs(size.stored))
+    if "pages" in wanted:
+        for line in pages.costs(2 * size.rounds + 1):
+            show(line)
     return 0
 
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from participants.models import Outage
 
+MOST_OF_A_DAY = 6  # outages that the month's page names
 PAST = timedelta(days=90)  # that the feed looks back
 MOST = 2000  # outages of the feed
 OPEN_SHOWN = timedelta(
@@ -24,30 +25,53 @@ REFRESH = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
+class Window:
+    """From when to when an outage lasts: what a month needs to know of each."""
+
+    pk: int
+    begins_at: datetime
+    until: datetime | None
+
+
+@dataclass(frozen=True)
 class Day:
-    """A day of the month's page, and the outages that have a moment in it."""
+    """A day of the month's page, and the first of the outages that have a moment in it."""
 
     date: date
     is_of_month: bool
     outages: list[tuple[Outage, str]]  # each with its hours of that day
+    more: int  # that it does not name
 
 
 def month(year: int, number: int) -> list[list[Day]]:
     """The weeks of a month, from Monday to Sunday, in local time."""
     weeks = calendar.Calendar().monthdatescalendar(year, number)
-    rows = list(
-        Outage.objects.within(_midnight(weeks[0][0]), _midnight(weeks[-1][-1] + timedelta(days=1)))
-        .select_related("institution")
-        .prefetch_related("participants")
-    )
-    return [[Day(each, each.month == number, on(each, rows)) for each in week] for week in weeks]
+    windows = [
+        Window(pk, begins_at, ended_at or ends_at)
+        for pk, begins_at, ends_at, ended_at in Outage.objects.within(
+            midnight(weeks[0][0]), midnight(weeks[-1][-1] + timedelta(days=1))
+        ).values_list("pk", "begins_at", "ends_at", "ended_at")
+    ]
+    found = {day: on(day, windows) for week in weeks for day in week}
+    named = {each.pk for windows in found.values() for each in windows[:MOST_OF_A_DAY]}
+    rows = Outage.objects.select_related("institution").prefetch_related("participants").in_bulk(named)
+    return [[_day(day, number, found[day], rows) for day in week] for week in weeks]
 
 
-def on(day: date, rows: Sequence[Outage]) -> list[tuple[Outage, str]]:
-    """Those with a moment in that day, and from when to when within it."""
-    begin, end = _midnight(day), _midnight(day + timedelta(days=1))
-    found = [row for row in rows if row.begins_at < end and (row.until is None or row.until > begin)]
-    return [(row, hours(row.begins_at, row.until, begin, end)) for row in found]
+def _day(day: date, number: int, windows: list[Window], rows: dict[int, Outage]) -> Day:
+    begin, end = midnight(day), midnight(day + timedelta(days=1))
+    named = [
+        (rows[each.pk], hours(each.begins_at, each.until, begin, end))
+        for each in windows[:MOST_OF_A_DAY]
+        if each.pk in rows
+    ]
+    return Day(day, day.month == number, named, len(windows) - len(named))
+
+
+def on(day: date, windows: Sequence[Window]) -> list[Window]:
+    """Those with a moment in that day."""
+    begin, end = midnight(day), midnight(day + timedelta(days=1))
+    return [each for each in windows if each.begins_at < end and (each.until is None or each.until > begin)]
 
 
 def hours(begins_at: datetime, until: datetime | None, begin: datetime, end: datetime) -> str:
@@ -57,7 +81,7 @@ def hours(begins_at: datetime, until: datetime | None, begin: datetime, end: dat
     return f"{first}–{last}" if first or last else _("all day")
 
 
-def _midnight(day: date) -> datetime:
+def midnight(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))
 
 

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from dmr_project.lib.sentences import shown
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.bulk import Foreseen, previewed
+from participants.admin.filters import NamedFilter
 from participants.admin.look import AMBER, BLUE, GREEN, RED, told
 from participants.models import Participant
 from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
@@ -131,7 +132,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "what_failed",
     )
     what_failed = told("last_error", _("last error"))
-    list_filter = ("state", DeadLetterFilter, RecipientFilter, "message__room")
+    list_filter = ("state", DeadLetterFilter, RecipientFilter, ("message__room", NamedFilter))
     search_fields = ("recipient_name", "message__written_id", "message__sender__name")
     search_help_text = _("Recipient, sender, or the message's id")
     ordering = ("-id",)
@@ -281,7 +282,7 @@ class DeliveryInline(TabularInline):
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
     list_display = ("written_id", "sender", "send_to", "room", "model_type", "payload_size", "accepted_at")
-    list_filter = ("room", "accepted_at")
+    list_filter = (("room", NamedFilter), "accepted_at")
     list_select_related = ("sender", "room")
     search_fields = ("written_id", "written_ref", "sender__name", "send_to")
     ordering = ("-id",)

@@ -17,9 +17,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dmr_project.lib.sentences import shown
-from observability.admin.look import LEVEL_COLOURS, InstitutionFilter, ago
+from observability.admin.look import LEVEL_COLOURS, ago
 from observability.models import Alert
 from participants.admin import ReadOnlyAdmin, badge
+from participants.admin.filters import NamedFilter
 from participants.admin.look import GREY, told
 
 
@@ -34,14 +35,10 @@ class OpenFilter(admin.SimpleListFilter):
         return queryset.filter(recovered_at__isnull=self.value() == "yes") if self.value() else queryset
 
 
-class AlertInstitutionFilter(InstitutionFilter):
-    path = "participant__institution"
-
-
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
     list_display = ("state", "kind", "instance", "began", "recovered_at", "said")
-    list_filter = (OpenFilter, "kind", "level", AlertInstitutionFilter)
+    list_filter = (OpenFilter, "kind", "level", ("participant__institution", NamedFilter))
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("participant__name", "participant__institution__name")
     search_help_text = _("Instance or institution")

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -17,13 +17,14 @@ from django.utils.translation import gettext_lazy as _
 
 from observability import fleet
 from observability.admin import overview
-from observability.admin.look import COLOURS, InstitutionFilter, ago
+from observability.admin.look import COLOURS, ago
 from observability.fleet import Standard
 from observability.models import Alert, Component, Instance, StateChange, VitalSigns
 from observability.querysets import InstanceQuerySet
 from observability.states import Health, State
 from observability.traffic import MOST_COUNTED, Traffic, traffic_of
 from participants.admin import ReadOnlyAdmin, badge
+from participants.admin.filters import MOST_LISTED, NamedFilter
 from participants.admin.look import AMBER, RED
 from relay.models import Breaker
 
@@ -52,8 +53,13 @@ class VersionFilter(admin.SimpleListFilter):
     parameter_name = "version"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        rows = VitalSigns.objects.exclude(release_version="").order_by("release_version")
-        return [(each, each) for each in rows.values_list("release_version", flat=True).distinct()]
+        """Those that most run, and the one that was asked for."""
+        rows = (
+            VitalSigns.objects.exclude(release_version="").values_list("release_version").annotate(count=Count("pk"))
+        )
+        found = {version for version, _count in rows.order_by("-count", "-release_version")[:MOST_LISTED]}
+        asked = request.GET.get(self.parameter_name)
+        return [(each, each) for each in sorted(found | ({asked} if asked else set()))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(vital_signs__release_version=self.value()) if self.value() else queryset
@@ -105,7 +111,7 @@ class InstanceAdmin(ReadOnlyAdmin):
     list_display = (
         "name", "owner", "state_badge", "version", "last_heard", "received", "sent", "failed", "backlog",
     )  # fmt: skip
-    list_filter = (StateFilter, BehindFilter, VersionFilter, InstitutionFilter)
+    list_filter = (StateFilter, BehindFilter, VersionFilter, ("institution", NamedFilter))
     search_fields = ("name", "institution__name", "host")
     search_help_text = _("Name, institution or endpoint")
     list_per_page = 100

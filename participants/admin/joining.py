@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from participants import applications, claims, invitations, mail
 from participants.admin.bulk import Foreseen, previewed
+from participants.admin.filters import NamedFilter
 from participants.admin.look import AMBER, GREEN, GREY, RED, ReadOnlyAdmin, actor, badge
 from participants.admin.pages import DomainAdmin
 from participants.join.forms import FIELDS, ApplicationForm
@@ -41,7 +42,7 @@ class InvitationAdmin(DomainAdmin):
     list_display = ("email", "state", "invited_by", "invited_at", "expires_at", "used_at")
     list_filter = (
         ("used_at", admin.EmptyFieldListFilter),
-        ("invited_by", admin.RelatedOnlyFieldListFilter),
+        ("invited_by", NamedFilter),
         "language",
     )
     list_select_related = ("invited_by",)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AutocompleteSelectMultiple
+from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -22,6 +22,7 @@ from django.views.decorators.cache import never_cache
 
 from participants import calendar_feeds, outage_calendar, outages
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
+from participants.admin.filters import NamedFilter
 from participants.admin.look import AMBER, GREY, RED, actor, badge
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Outage, Participant
@@ -49,6 +50,7 @@ class AnnounceForm(forms.Form):
         Institution.objects.present(),
         label=gettext_lazy("Institution"),
         required=False,
+        widget=AutocompleteSelect(Outage._meta.get_field("institution"), admin.site),
         help_text=gettext_lazy("All its participants, also those that join it later. Or else name participants:"),
     )
     participants = forms.ModelMultipleChoiceField(
@@ -75,10 +77,32 @@ def ended(admin: Any, request: HttpRequest, row: Outage) -> Foreseen:
     return Foreseen(str(state.label), str(after.label), what=what)
 
 
+class DayFilter(admin.SimpleListFilter):
+    """Those with a moment in that day, as the calendar has them."""
+
+    title = gettext_lazy("on the day")
+    parameter_name = "day"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        today = timezone.localdate()
+        days = {today: _("Today"), today + timedelta(days=1): _("Tomorrow")}
+        asked = _day_of(request.GET.get(self.parameter_name, ""))
+        if asked and asked not in days:
+            days[asked] = localize(asked)
+        return [(day.isoformat(), said) for day, said in days.items()]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        day = _day_of(self.value() or "")
+        if day is None:
+            return queryset
+        begin, end = (outage_calendar.midnight(each) for each in (day, day + timedelta(days=1)))
+        return queryset.filter(pk__in=Outage.objects.within(begin, end).order_by().values("pk"))
+
+
 @admin.register(Outage)
 class OutageAdmin(DomainAdmin):
     list_display = ("begins_at", "ends", "state_now", "kind", "whose", "text", "announced_by")
-    list_filter = ("kind", "begins_at", ("institution", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("kind", DayFilter, "begins_at", ("institution", NamedFilter))
     list_select_related = ("institution",)
     search_fields = ("participants__name", "institution__name", "text_et", "text_en")
     fields = (
@@ -88,7 +112,6 @@ class OutageAdmin(DomainAdmin):
     readonly_fields = ("state_now", "affected")
     change_form_template = "admin/participants/steered.html"
     change_list_template = "admin/participants/outage/change_list.html"
-    new_template = "admin/participants/outage/new.html"
     new_form = AnnounceForm
     new_title = gettext_lazy("Announce an outage")
     new_button = gettext_lazy("Announce")
@@ -197,6 +220,15 @@ class OutageAdmin(DomainAdmin):
             "may_announce": self.has_add_permission(request),
         }
         return TemplateResponse(request, "admin/participants/outage/calendar.html", context)
+
+
+def _day_of(text: str) -> date | None:
+    """From `2026-12-24`; None where it is none, or one that no calendar shows."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if 1970 <= found.year <= 9000 else None
 
 
 def _month_of(text: str, today: date) -> date:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from dmr_project.lib.errors import InvalidInput
 from participants import public_keys
+from participants.admin.filters import NamedFilter
 from participants.admin.look import AMBER, GREEN, GREY, TabularInline, actor, badge
 from participants.admin.pages import DomainAdmin
 from participants.models import PublicKey
@@ -31,7 +32,7 @@ class PublicKeyAdmin(DomainAdmin):
         ("revoked_at", admin.EmptyFieldListFilter),
         "kind",
         "use",
-        ("participant__institution", admin.RelatedOnlyFieldListFilter),
+        ("participant__institution", NamedFilter),
     )
     list_select_related = ("participant",)
     search_fields = ("participant__name", "kid", "thumbprint")

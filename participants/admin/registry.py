@@ -28,6 +28,7 @@ from dmr_project.lib.errors import DomainError
 from participants import dependence, history, key_notices, names, registry, rooms
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.exchange import ExchangePages
+from participants.admin.filters import NamedFilter
 from participants.admin.life import LifeSteps
 from participants.admin.look import COLOURS, HistoryPages, ReadOnlyAdmin, TabularInline, actor, badge, told
 from participants.admin.public_keys import PublicKeyInline
@@ -307,7 +308,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
         "status",
         "type",
         "delivery_mode",
-        ("institution", admin.RelatedOnlyFieldListFilter),
+        ("institution", NamedFilter),
         ("source_networks", admin.EmptyFieldListFilter),
     )
     list_select_related = ("institution",)
@@ -473,7 +474,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_filter = (
         ExpiresSoon,
         ("revoked_at", admin.EmptyFieldListFilter),
-        ("participant__institution", admin.RelatedOnlyFieldListFilter),
+        ("participant__institution", NamedFilter),
     )
     list_select_related = ("participant",)
     search_fields = ("participant__name", "note", "hint", "last_used_from")

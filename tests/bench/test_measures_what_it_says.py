@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench import cpu, isolation, memory
+from bench import cpu, isolation, memory, pages
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,14 @@ def test_the_black_hole_takes_connections_and_never_answers() -> None:
             connection.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 connection.recv(1)
+
+
+def test_pages_are_ranked_beside_the_reference() -> None:
+    found = {pages.REFERENCE: 4.0, "/admin/a/": 8.0, "/admin/b/": 400.0, "/admin/c/": 20.0}
+    first, *worst = pages.summary(found)
+    assert first == {
+        "median of 3 admin pages, CPU ms": 20.0, "reference_ms, log-in page": 4.0, "page_ratio": 5.0,
+        "pages above 300 ms": 1,
+    }  # fmt: skip
+    assert worst[0] == {"/admin/b/ ms": 400.0, "ratio": 100.0}
+    assert len(worst) == 3

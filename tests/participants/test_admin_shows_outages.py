@@ -82,6 +82,31 @@ def test_the_calendar_shows_now_next_and_the_month(admin_client: Client, clock: 
     assert "?month=2026-04" in page
 
 
+def test_a_day_names_a_few_and_leads_to_all(admin_client: Client, clock: time_machine.Traveller) -> None:
+    most = outage_calendar.MOST_OF_A_DAY
+    bots = [factories.participant(f"bot-{number:02}") for number in range(most + 3)]
+    for bot in bots:
+        factories.outage(bot, begins_in=86_400)
+    other = factories.participant("late-bot")
+    factories.outage(other, begins_in=3 * 86_400)
+    month = calendar(admin_client, "2026-04").split('class="outage-month"')[1]
+    assert month.count("bot-0") == most
+    assert "and 3 more" in month
+    assert "?day=2026-04-01" in month
+    page = admin_client.get(reverse("admin:participants_outage_changelist"), {"day": "2026-04-01"}).content.decode()
+    found = page.split('id="result_list"')[1]
+    assert all(bot.name in found for bot in bots)
+    assert "late-bot" not in found
+
+
+@pytest.mark.parametrize("day", ["2026-13-01", "x", "", "9999-12-31", "2026-1-1"])
+def test_a_day_that_is_none_chooses_nothing(admin_client: Client, clock: time_machine.Traveller, day: str) -> None:
+    factories.outage(factories.participant("tax-bot"))
+    answer = admin_client.get(reverse("admin:participants_outage_changelist"), {"day": day})
+    assert answer.status_code == 200
+    assert "tax-bot" in answer.content.decode()
+
+
 @pytest.mark.parametrize("month", ["2026-13", "2026-00", "x", "2026", "0-1", "99999-1", "²026-1", "2026-1-1"])
 def test_a_month_that_is_none_is_this_one(admin_client: Client, clock: time_machine.Traveller, month: str) -> None:
     assert "March 2026" in calendar(admin_client, month)

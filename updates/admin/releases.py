@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth.models import User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -17,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from participants.admin import actor, badge
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
+from participants.admin.filters import NamedFilter
 from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED, FileInput
 from participants.admin.pages import DomainAdmin
 from updates import manifest, releases, signatures, staff_keys
@@ -30,6 +32,7 @@ class NewKeyForm(forms.Form):
     person = forms.ModelChoiceField(
         User.objects.filter(is_active=True, is_staff=True).order_by("username"),
         label=_("Person"),
+        widget=AutocompleteSelect(StaffKey._meta.get_field("person"), admin.site),
         help_text=_("Whose key it is."),
     )
     public_key = forms.CharField(
@@ -55,7 +58,7 @@ class StaffKeyAdmin(DomainAdmin):
     list_display = ("short_id", "person", "state", "created_at", "withdrawn_at")
     list_filter = (
         ("withdrawn_at", admin.EmptyFieldListFilter),
-        ("person", admin.RelatedOnlyFieldListFilter),
+        ("person", NamedFilter),
     )
     list_select_related = ("person",)
     search_fields = ("key_id", "person__username")

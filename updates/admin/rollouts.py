@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -14,6 +15,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
+from participants.admin.filters import NamedFilter
 from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED, told
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Participant
@@ -90,7 +92,8 @@ class StartForm(forms.Form):
         label=_("Institution"),
         required=False,
         empty_label=_("All"),
-        help_text=_("Only its participants."),
+        widget=AutocompleteSelect(Rollout._meta.get_field("institution"), admin.site),
+        help_text=_("Only its participants; empty: all."),
     )
     participant_type = forms.ChoiceField(choices=Participant.Type.choices, label=_("Type"))
     from_version = forms.CharField(
@@ -115,7 +118,7 @@ class RolloutAdmin(DomainAdmin):
     new_help = _("The Instances are fixed at the start: who registers later is not among them.")
     list_display = ("release", "state_now", "succeeded", "failed", "size", "why", "started_at", "started_by")
     why = told("reason", _("reason"))
-    list_filter = ("state", ("institution", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("state", ("institution", NamedFilter))
     list_select_related = ("release", "started_by")
     search_fields = ("release__version",)
     fields = (
@@ -249,9 +252,21 @@ class EventRows(Rows):
 
 class ReportRows(Rows):
     model = Report
-    fields = readonly_fields = ("at", "sequence", "said", "detail", "steps", "answered", "refused")
+    fields = readonly_fields = ("at", "sequence", "said", "detail", "steps_told", "answered", "refused")
     said, answered = _state_column("state", _("state")), _state_column("answer", _("answer"))
     refused = told("refusal", _("refusal"))
+
+    @admin.display(description=_("steps"))
+    def steps_told(self, row: Report) -> str:
+        """Each with its state and how long it took. (JSON in colours costs more than all else of a row.)"""
+        return "\n".join(step_told(each) for each in row.steps)
+
+
+def step_told(step: Any) -> str:
+    if not isinstance(step, dict):
+        return str(step)
+    name, state, seconds = (step.get(each, "") for each in ("name", "state", "seconds"))
+    return f"{name}: {state}" + (f" ({seconds} s)" if isinstance(seconds, (int, float)) else "")
 
 
 @admin.register(Target)
