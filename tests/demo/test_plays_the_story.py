@@ -18,17 +18,10 @@ from demo.place import free_port
 from tests.demo.running import Demo, within
 
 StartDemo = Callable[..., Demo]
-
-
-def slow_on_postgresql(test: Callable[..., None]) -> Callable[..., None]:
-    """Every fast run plays it on the embedded default, as a newcomer does."""
-    return pytest.mark.slow(test) if os.environ.get("DATABASE_URL") else test
-
-
 STORY_SECONDS = 240  # 75 s on two idle cores, but the machine may be busy with other tests
 
 
-@slow_on_postgresql
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_once_plays_checks_and_cleans_up(start_demo: StartDemo, tmp_path: Path) -> None:
     demo = start_demo("--once")

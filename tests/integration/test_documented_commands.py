@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.product import ROOT, STAFF_KEY, Participant, Product
 
+pytestmark = pytest.mark.any_database  # the embedded default, which a newcomer starts with
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Commands that run longer than a test of their own likes, and the test that runs each.

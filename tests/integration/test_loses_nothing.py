@@ -149,6 +149,7 @@ def broker_that_goes_away(unstarted_product: Product) -> Iterator[tuple[Callable
     yield take_away, folder.unlink
 
 
+@pytest.mark.slow
 def test_a_worker_starts_without_the_broker(
     unstarted_product: Product,
     sink: MakeSink,
@@ -167,6 +168,7 @@ def test_a_worker_starts_without_the_broker(
     assert product.pid("worker") == worker
 
 
+@pytest.mark.slow
 def test_broker_away_and_back(
     unstarted_product: Product,
     sink: MakeSink,

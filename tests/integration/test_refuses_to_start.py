@@ -21,6 +21,7 @@ def refusal(product: Product) -> str:
     return lines[0]
 
 
+@pytest.mark.any_database
 def test_port_in_use(unstarted_product: Product) -> None:
     with socket.create_server(("127.0.0.1", unstarted_product.port)):
         said = refusal(unstarted_product)
@@ -28,6 +29,7 @@ def test_port_in_use(unstarted_product: Product) -> None:
     assert "DMR_PORT" in said
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -54,17 +56,20 @@ def test_bad_environment_is_one_line_that_names_it(unstarted_product: Product, n
     assert "secret-word" not in said
 
 
+@pytest.mark.any_database
 def test_data_folder_that_cannot_be(unstarted_product: Product) -> None:
     unstarted_product.data_dir.parent.mkdir(exist_ok=True)
     unstarted_product.data_dir.write_text("a file where the folder should be")
     assert "DMR_DATA_DIR" in refusal(unstarted_product)
 
 
+@pytest.mark.any_database
 def test_production_needs_a_secret_key(unstarted_product: Product) -> None:
     unstarted_product.environment["DMR_ENV"] = "production"
     assert "DMR_SECRET_KEY" in refusal(unstarted_product)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -85,6 +90,7 @@ def test_production_refuses_what_can_be_guessed(unstarted_product: Product, name
     assert name in done.stderr
 
 
+@pytest.mark.any_database
 def test_development_takes_a_simple_password(unstarted_product: Product) -> None:
     unstarted_product.environment |= {"DMR_ADMIN_PASSWORD": "simple"}
     assert unstarted_product.run("manage.py", "check").returncode == 0
@@ -111,6 +117,7 @@ def test_check_deploy_is_clean_in_production(unstarted_product: Product) -> None
     assert "WARNING" not in done.stdout + done.stderr
 
 
+@pytest.mark.any_database
 def test_check_deploy_warns_of_development(unstarted_product: Product) -> None:
     done = unstarted_product.run("manage.py", "check", "--deploy", "--fail-level", "WARNING")
     assert done.returncode == 1
