@@ -82,7 +82,7 @@ def outage(*members: Registered, begins_in: float = 0, seconds: float | None = 3
     return outages.announce(Outage(**{**known, **fields}), actor=ACTOR, participants=affected)
 
 
-def join(room: Room, row: Participant, **terms: bool) -> None:
+def join(room: Room, row: Participant, **terms: Any) -> None:
     """`terms`: may_speak, listens."""
     rooms.join(room, row, actor=ACTOR, **terms)
 

@@ -57,7 +57,7 @@ class NamedFilter(admin.RelatedFieldListFilter):
             del params[key]  # no key of ours: an address that somebody typed
         super().__init__(field, request, params, *args, **kwargs)
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
         manager = self.other._default_manager
         rows = manager.present() if hasattr(manager, "present") else manager.all()
         rows = rows.order_by(self.name).values_list("pk", self.name)
@@ -74,12 +74,13 @@ class NamedFilter(admin.RelatedFieldListFilter):
         return [*super().expected_parameters(), self.typed_kwarg]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().queryset(request, queryset)
+        chosen = super().queryset(request, queryset)
+        rows = queryset if chosen is None else chosen
         if not self.typed:
             return rows
         return rows.filter(Q(**{f"{self.field_path}__{self.name}__icontains": self.typed}))
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         own = [self.lookup_kwarg, self.lookup_kwarg_isnull, self.typed_kwarg]
         chosen = {str(each) for each in self.lookup_val or ()}
         is_empty = bool(self.lookup_val_isnull)

@@ -95,8 +95,8 @@ class Staff:
         """Of a new release, over that many new Instances, each a wave."""
         for _ in range(instances):
             factories.participant()
-        plan = {"waves": (34, 67, 100), "soak_seconds": 0} | plan
-        return rollouts.start(self.published(version), rollouts.Plan(**plan), self.anna)
+        chosen: dict[str, Any] = {"waves": (34, 67, 100), "soak_seconds": 0, **plan}
+        return rollouts.start(self.published(version), rollouts.Plan(**chosen), self.anna)
 
 
 def check_in(target: Target, version: str | None = "1.0.0", digest: str | None = None) -> Offer | None:
