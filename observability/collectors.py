@@ -24,6 +24,7 @@ from dmr_project.lib.log import event
 from observability.models import Alert, Instance
 from observability.states import State
 from participants.models import Participant
+from relay import planning
 from relay.delivery.claim import IS_CLAIMED_OF
 from relay.models import Breaker, StoredBytes
 from updates.models import Release, Rollout
@@ -161,7 +162,7 @@ def in_flight() -> GaugeMetricFamily:
 
 
 def oldest_due(now: datetime) -> GaugeMetricFamily:
-    with connection.cursor() as cursor:
+    with planning.in_index_order(), connection.cursor() as cursor:
         cursor.execute(_OLDEST_DUE, {"now": connection.ops.adapt_datetimefield_value(now)})
         (due_at,) = cursor.fetchone()
     if isinstance(due_at, str):  # SQLite keeps times as texts, in UTC

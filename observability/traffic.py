@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.models import Count, Q
 from django.utils import timezone
 
+from relay import planning
 from relay.models import Delivery, Message
 
 WINDOW = timedelta(hours=1)
@@ -30,11 +31,13 @@ class Traffic:
     backlog: int = 0  # at most MOST_COUNTED + 1, which says "more"
 
 
-# The states stand here in full and not as parameters, so that SQLite sees that its partial index will do.
+# The states stand here in full and not as parameters, so that SQLite sees that its partial index will do; the order
+# leads PostgreSQL to the index of what is due to a recipient.
 _BACKLOG = """
     SELECT p.id, (
         SELECT count(*) FROM (
-            SELECT 1 FROM relay_delivery d WHERE d.recipient_id = p.id AND d.state = 'pending' LIMIT %s
+            SELECT 1 FROM relay_delivery d WHERE d.recipient_id = p.id AND d.state = 'pending'
+            ORDER BY d.due_at, d.id LIMIT %s
         ) few
     )
     FROM participants_participant p WHERE p.id IN ({ids})
@@ -74,6 +77,6 @@ def traffic_of(participant_ids: Collection[int]) -> dict[int, Traffic]:
 def backlogs(participant_ids: Collection[int]) -> dict[int, int]:
     """How much waits for each, in one query; counted up to MOST_COUNTED + 1, which says "more"."""
     ids = ",".join(str(int(each)) for each in participant_ids)
-    with connection.cursor() as cursor:
+    with planning.in_index_order(), connection.cursor() as cursor:
         cursor.execute(_BACKLOG.format(ids=ids), [MOST_COUNTED + 1])
         return dict(cursor.fetchall())

@@ -19,10 +19,10 @@ from django.utils.translation import gettext
 from dmr_project.lib.errors import Conflict, InvalidInput
 from dmr_project.lib.log import event
 from participants import history
-from relay import dead_letters
+from relay import dead_letters, planning
 from relay.dead_letters import Handled, Place, Scope
 from relay.delivery import dead_letter
-from relay.models import DeadLetterJob, Delivery
+from relay.models import DeadLetterJob, Delivery, State
 from relay.querysets import DeliveryQuerySet
 
 logger = logging.getLogger(__name__)
@@ -106,12 +106,9 @@ def advance(pk: int) -> bool:
         job = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked).first()
         if job is None:
             return False
-        places = list(
-            _rest(job)
-            .order_by("ended_at", "id")
-            .select_for_update(of=("self",))
-            .values_list("ended_at", "id")[:BATCH]
-        )
+        with planning.in_index_order():
+            rest = _rest(job).order_by("ended_at", "id").select_for_update(of=("self",))
+            places = list(rest.values_list("ended_at", "id")[:BATCH])
         handled = _handle(job, [key for _, key in places])
         job.done += handled.count
         job.left = dict(Counter(job.left) + Counter(handled.left))
@@ -153,10 +150,10 @@ def _rest(job: DeadLetterJob) -> DeliveryQuerySet:
 
 
 def _handle(job: DeadLetterJob, ids: list[int]) -> Handled:
-    letters = Delivery.objects.filter(id__in=ids)
+    letters = Delivery.objects.filter(id__in=ids, discarded_at=None).in_state(State.DEAD, State.EXPIRED)
     if job.action == Action.DISCARD:
-        return Handled(dead_letter.discard(letters.dead_letters()) if ids else 0, {})
-    return dead_letters.requeue(letters.dead_letters().with_obstacle().values_list("id", "obstacle"))
+        return Handled(dead_letter.discard(letters) if ids else 0, {})
+    return dead_letters.requeue(letters.with_obstacle().values_list("id", "obstacle"))
 
 
 def _note(job: DeadLetterJob, action: str, actor: str) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from dmr_project.lib.errors import InvalidInput, NotFound
 from participants import history
+from relay import planning
 from relay.delivery import dead_letter
 from relay.models import Delivery, State
 from relay.querysets import DeliveryQuerySet
@@ -106,7 +107,8 @@ def page(scope: Scope, why: Why, after: Place | None, limit: int) -> Page:
     is_found_by_index = why == Why() and not (scope.recipient and scope.sender_id is not None)
     most = limit if is_found_by_index else MOST_EXAMINED
     columns = ("ended_at", "id", "last_error", "last_status")
-    examined = list(rows.order_by("-ended_at", "-id").values_list(*columns)[:most])
+    with planning.in_index_order():
+        examined = list(rows.order_by("-ended_at", "-id").values_list(*columns)[:most])
     wanted = [Place(at, key) for at, key, error, status in examined if why.is_met(error, status)][:limit]
     goes_on: Place | None = None
     if len(wanted) == limit:

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from participants import statuses
 from participants.models import DEFAULT_RETENTION, Participant
-from relay import receipts
+from relay import planning, receipts
 from relay.delivery import breaker
 from relay.models import Breaker, Delivery, State
 
@@ -153,7 +153,7 @@ def prepare_connection() -> None:
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            for setting in ("enable_sort", "enable_incremental_sort", "jit"):
+            for setting in planning.OFF:
                 cursor.execute(f"SET {setting} = off")
 
 
@@ -303,7 +303,7 @@ def _held_by(claimed: Collection[Claimed]) -> Iterator[QuerySet[Delivery]]:
     for each in claimed:
         by_token.setdefault(each.token, []).append(each.id)
     for token, ids in by_token.items():
-        yield Delivery.objects.filter(id__in=ids, lease_token=token, state=State.DELIVERING)
+        yield Delivery.objects.filter(id__in=ids, lease_token=token).in_state(State.DELIVERING)
 
 
 def next_due(after: datetime, within: timedelta) -> datetime | None:

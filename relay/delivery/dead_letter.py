@@ -46,17 +46,21 @@ def discard(deliveries: DeliveryQuerySet) -> int:
     """Gives up dead letters, and pending deliveries, whose senders are told. Returns how many."""
     now = timezone.now()
     with transaction.atomic():
-        open_letters = deliveries.filter(state__in=(State.DEAD, State.EXPIRED), discarded_at=None)
+        open_letters = deliveries.filter(discarded_at=None).in_state(State.DEAD, State.EXPIRED)
         ended = _retentions(open_letters)
         count = open_letters.update(discarded_at=now)
         pending = (
-            deliveries.filter(state=State.PENDING)
+            deliveries.in_state(State.PENDING)
             .select_related("message__sender", "message__room", "recipient")
             .defer("message__payload")
         )
         for delivery in pending.select_for_update(of=("self",)):
-            changed = Delivery.objects.filter(pk=delivery.pk, state=State.PENDING).update(
-                state=State.DEAD, ended_at=now, discarded_at=now, last_error=DISCARDED, attempts=F("attempts")
+            changed = (
+                Delivery.objects.filter(pk=delivery.pk)
+                .in_state(State.PENDING)
+                .update(
+                    state=State.DEAD, ended_at=now, discarded_at=now, last_error=DISCARDED, attempts=F("attempts")
+                )
             )
             if changed:
                 counting.ended(State.DEAD, delivery)

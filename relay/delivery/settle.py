@@ -166,6 +166,7 @@ _DELIVERED_AND_DUE = """
     WITH ended AS ({delivered} RETURNING relay_delivery.id, message_id, o.retention), due AS (
         INSERT INTO relay_payloaddue (message_id, due_at)
         SELECT message_id, %(at)s::timestamptz + max(retention) * interval '1 second' FROM ended GROUP BY message_id
+        ORDER BY message_id
         ON CONFLICT (message_id) DO UPDATE SET due_at = EXCLUDED.due_at
     )
     SELECT id FROM ended
@@ -205,7 +206,7 @@ def _give_receipts(attempted: Sequence[Attempted]) -> None:
     if not attempted:
         return
     ids = [each.claimed.id for each in attempted]
-    rows = Delivery.objects.filter(id__in=ids, state=State.DELIVERING).order_by("id").select_for_update()
+    rows = Delivery.objects.filter(id__in=ids).in_state(State.DELIVERING).order_by("id").select_for_update()
     tokens = dict(rows.values_list("id", "lease_token"))
     receipts.store(
         [
@@ -245,7 +246,8 @@ def _settle_failed(each: Attempted) -> State | None:
 
 def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
     is_over = verdict.state is not State.PENDING
-    changed = Delivery.objects.filter(id=claimed.id, lease_token=claimed.token, state=State.DELIVERING).update(
+    row = Delivery.objects.filter(id=claimed.id, lease_token=claimed.token).in_state(State.DELIVERING)
+    changed = row.update(
         state=verdict.state,
         due_at=verdict.due_at or each.ended_at,
         ended_at=each.ended_at if is_over else None,
@@ -261,7 +263,8 @@ def _end_lease(claimed: Claimed, verdict: Verdict, each: Attempted) -> bool:
 def end_unattempted(claimed: Claimed, ending: Ending, at: datetime) -> None:
     """Ends a claimed delivery without an attempt, and tells the sender."""
     with transaction.atomic():
-        changed = Delivery.objects.filter(id=claimed.id, lease_token=claimed.token, state=State.DELIVERING).update(
+        row = Delivery.objects.filter(id=claimed.id, lease_token=claimed.token).in_state(State.DELIVERING)
+        changed = row.update(
             state=ending.state,
             ended_at=at,
             attempts=claimed.attempts - 1,
@@ -278,8 +281,10 @@ def end_unattempted(claimed: Claimed, ending: Ending, at: datetime) -> None:
 def expire(delivery: Delivery, at: datetime) -> None:
     """Ends a pending delivery whose time to live is over, and tells the sender. Call it in a transaction."""
     reason = _EXPIRED_AFTER(error=delivery.last_error) if delivery.last_error else EXPIRED_WHILE_WAITING
-    changed = Delivery.objects.filter(id=delivery.pk, state=State.PENDING).update(
-        state=State.EXPIRED, ended_at=at, last_error=reason[:255]
+    changed = (
+        Delivery.objects.filter(id=delivery.pk)
+        .in_state(State.PENDING)
+        .update(state=State.EXPIRED, ended_at=at, last_error=reason[:255])
     )
     if changed:
         counting.ended(State.EXPIRED, delivery)

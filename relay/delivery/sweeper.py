@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from dmr_project.lib.log import event
 from participants.models import Participant
-from relay import metrics
+from relay import metrics, planning
 from relay.delivery import settle
 from relay.models import Delivery, State
 
@@ -67,7 +67,9 @@ def expire_held() -> int:
             rows = Delivery.objects.filter(state=State.PENDING, expires_at__lte=now).order_by("expires_at")
             if connection.features.has_select_for_update_skip_locked:
                 rows = rows.select_for_update(skip_locked=True, of=("self",))
-            batch = list(rows.select_related("message__sender", "recipient").defer("message__payload")[:BATCH])
+            rows = rows.select_related("message__sender", "recipient").defer("message__payload")
+            with planning.in_index_order():
+                batch = list(rows[:BATCH])
             for delivery in batch:
                 settle.expire(delivery, now)
         total += len(batch)

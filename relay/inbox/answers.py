@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from dmr_project.lib.sentences import Sentence
@@ -97,7 +98,9 @@ def _settle(recipient: Entry, leases: Sequence[str], refusal: Refusal | None) ->
 
 def _locked(recipient_id: int, ids: list[int]) -> dict[int, Delivery]:
     """The recipient's own deliveries among these, by id, locked in the order of ids."""
-    rows = Delivery.objects.filter(pk__in=ids, recipient_id=recipient_id).order_by("pk").defer("message__payload")
+    # Found by their keys: by an index of the recipient's it would be all that the recipient ever got.
+    rows = Delivery.objects.filter(pk__in=ids).alias(of=F("recipient_id") + 0).filter(of=recipient_id)
+    rows = rows.order_by("pk").defer("message__payload")
     return {
         row.pk: row for row in rows.select_related("message__sender", "message__room").select_for_update(of=("self",))
     }

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from dmr_project.lib.errors import Conflict, Forbidden
 from participants.directory import Entry
-from relay import metrics
+from relay import metrics, planning
 from relay.delivery import claim, settle
 from relay.delivery.claim import Claimed, Lease
 from relay.delivery.headers import attested_headers
@@ -101,7 +101,7 @@ _LEASE_SOME = """
     UPDATE relay_delivery
     SET state = 'delivering', lease_until = %(until)s, lease_token = %(token)s,
         attempts = CASE WHEN attempts < %(most_attempts)s THEN attempts + 1 ELSE attempts END
-    WHERE state = 'pending'
+    WHERE state || '' = 'pending'
         AND id IN (SELECT id FROM sized WHERE so_far <= %(most_bytes)s OR so_far = payload_size)
 """
 _LOCK = {"postgresql": "FOR UPDATE OF one SKIP LOCKED", "sqlite": ""}
@@ -141,7 +141,7 @@ def _claim(recipient_id: int, most: int, lease: Lease) -> int:
         "most_bytes": MOST_BYTES,
     }
     try:
-        with connection.cursor() as cursor:
+        with planning.in_index_order(), connection.cursor() as cursor:
             cursor.execute(_LEASE_SOME.format(is_head=claim.IS_HEAD, lock=_LOCK[connection.vendor]), parameters)
             return int(cursor.rowcount)
     except IntegrityError:
@@ -177,6 +177,6 @@ def with_something(recipient_ids: Collection[int]) -> set[int]:
         return set()
     ids = ",".join(str(int(each)) for each in recipient_ids)
     now = connection.ops.adapt_datetimefield_value(timezone.now())
-    with connection.cursor() as cursor:
+    with planning.in_index_order(), connection.cursor() as cursor:
         cursor.execute(_WITH_SOMETHING.format(ids=ids, is_head=claim.IS_HEAD), {"now": now, "rows": ROWS_LOOKED_AT})
         return {row[0] for row in cursor.fetchall()}
