@@ -35,9 +35,10 @@ KEEPS_PAYLOAD = Q(state__in=(State.PENDING, State.DELIVERING)) | Q(
 def note_ended(retentions: Mapping[int, int], at: datetime) -> None:
     """Their payloads are due when their retention is over. Call it in the transaction that ends deliveries.
 
-    `retentions`: the message's key -> seconds.
+    `retentions`: the message's key -> seconds. In one order everywhere, so that two can't wait for each other.
     """
-    rows = [PayloadDue(message_id=pk, due_at=at + timedelta(seconds=seconds)) for pk, seconds in retentions.items()]
+    ordered = sorted(retentions.items())
+    rows = [PayloadDue(message_id=pk, due_at=at + timedelta(seconds=seconds)) for pk, seconds in ordered]
     PayloadDue.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["message"], update_fields=["due_at"], batch_size=BATCH
     )
@@ -100,6 +101,6 @@ def delete_messages() -> int:
         with transaction.atomic():
             kept = Message.objects.filter(pk__in=old, payload_deleted_at=None)
             stored_bytes.take_off(list(kept.values_list("sender_id", "sent_by", "payload_size")))
-            Message.objects.filter(pk__in=old).delete()
+            Message.objects.filter(pk__in=old).defer("payload").delete()  # of dead letters: it would be read first
         total += len(old)
     return total
