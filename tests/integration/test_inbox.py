@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
+import itertools
 import json
 import os
+import resource
+import selectors
 import socket
 import threading
 import time
@@ -16,6 +20,7 @@ from typing import Any
 import pytest
 
 from dmr_project.server import WEB_WORKERS
+from relay.inbox.waiting import MOST_WAITING
 from tests.integration.product import Participant, Product, call, parent_of, wait_until
 
 UNREACHABLE = "http://127.0.0.1:9/messages"
@@ -182,6 +187,86 @@ def test_a_hundred_polls_that_wait_are_in_nobodys_way(own_product: Product) -> N
     polls.join(15)
     got = [base64.b64decode(said["messages"][0]["payload"]).decode() for _, said in polls.answers]
     assert sorted(got) == sorted(each.name for each in recipients)
+
+
+MAKE_MANY = """
+import json
+from participants import registry
+from participants.models import Institution, Participant
+office = registry.add(Institution(name="many"), actor="tests")
+keys = []
+for number in range({count}):
+    row = Participant(name=f"many-{{number}}", institution=office, host="{host}", delivery_mode="pull")
+    keys.append(registry.register(row, actor="tests"))
+print(json.dumps(keys))
+"""
+
+
+class ManyPolls:
+    """Polls over plain sockets; an answer is read when it is there."""
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        self.sockets = selectors.DefaultSelector()
+        self.answers: list[tuple[dict[str, str], Any]] = []
+
+    def start(self, key: str) -> None:
+        client = socket.create_connection(("127.0.0.1", self.product.port), timeout=10)
+        client.sendall(f"GET /api/v1/inbox?wait=25 HTTP/1.1\r\nHost: dmr.test\r\nX-Api-Key: {key}\r\n\r\n".encode())
+        self.sockets.register(client, selectors.EVENT_READ)
+
+    @property
+    def unanswered(self) -> int:
+        """How many have no answer, now that those that have one were read."""
+        for found, _ in self.sockets.select(timeout=0):
+            client = found.fileobj
+            assert isinstance(client, socket.socket)
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            assert response.status == 200
+            self.answers.append((dict(response.headers.items()), json.loads(response.read())))
+            self.sockets.unregister(client)
+            client.close()
+        return len(self.sockets.get_map())
+
+    def close(self) -> None:
+        for found in list(self.sockets.get_map().values()):
+            assert isinstance(found.fileobj, socket.socket)
+            found.fileobj.close()
+        self.sockets.close()
+
+
+def test_who_finds_no_place_is_told_at_once_when_to_come_again(own_product: Product) -> None:
+    """All places of all web processes are taken, by participants that are each within their own two."""
+    product, places = own_product, WEB_WORKERS * MOST_WAITING
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    keys = json.loads(product.shell(MAKE_MANY.format(count=places, host=UNREACHABLE)))
+    sender, polls = product.register(UNREACHABLE), ManyPolls(product)
+    try:
+        began = time.monotonic()
+        for key in itertools.islice(itertools.cycle(keys), 2 * places):
+            polls.start(key)  # a connection goes to either process
+            if len(polls.answers) >= 20 and polls.unanswered == places:
+                break
+            if polls.unanswered > places:
+                wait_until(lambda: polls.unanswered <= places, 10, "those without a place are answered")
+        wait_until(lambda: number_waiting(product) == places, 10, "all places are taken")
+        polls.start(keys[0])
+        wait_until(lambda: polls.unanswered == places, 5, "who comes now is answered at once")
+        assert time.monotonic() - began < 24, "none of the others has come to its end"
+        for headers, said in polls.answers:
+            assert said["messages"] == []
+            assert 3 <= said["nextPollSeconds"] <= 8
+            assert headers["Retry-After"] == str(said["nextPollSeconds"])
+        assert product.metric("dmr_inbox_polls_total", result="turned_away") == len(polls.answers)
+        assert database_connections(product) <= WEB_WORKERS * THREADS + CONNECTIONS_OF_OTHERS
+        began = time.monotonic()
+        product.send(sender, "many-1")
+        assert time.monotonic() - began < 5, "others are served meanwhile"
+    finally:
+        polls.close()
+    wait_until(lambda: number_waiting(product) == 0, 20, "who hangs up leaves its place")
 
 
 def test_a_kill_of_web_loses_nothing_that_is_leased(own_product: Product) -> None:
