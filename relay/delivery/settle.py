@@ -278,8 +278,11 @@ def end_unattempted(claimed: Claimed, ending: Ending, at: datetime) -> None:
         counting.settled(ending.state, claimed.room_id, claimed.recipient_type)
 
 
-def expire(delivery: Delivery, at: datetime) -> None:
-    """Ends a pending delivery whose time to live is over, and tells the sender. Call it in a transaction."""
+def expire(delivery: Delivery, at: datetime) -> bool:
+    """Ends a pending delivery whose time to live is over, and tells the sender. Call it in a transaction.
+
+    False where it is not pending any more. Whoever calls it counts, when it is written.
+    """
     reason = _EXPIRED_AFTER(error=delivery.last_error) if delivery.last_error else EXPIRED_WHILE_WAITING
     changed = (
         Delivery.objects.filter(id=delivery.pk)
@@ -287,8 +290,8 @@ def expire(delivery: Delivery, at: datetime) -> None:
         .update(state=State.EXPIRED, ended_at=at, last_error=reason[:255])
     )
     if changed:
-        counting.ended(State.EXPIRED, delivery)
         error_messages.tell_sender(delivery.message, retry.status_for_sender(delivery.last_status), reason)
+    return bool(changed)
 
 
 def _tell(claimed: Claimed, verdict: Verdict, status: int) -> None:

@@ -10,10 +10,11 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from dmr_project.lib import storage
 from dmr_project.lib.log import event
 from participants.models import Participant
-from relay import metrics, planning
-from relay.delivery import settle
+from relay import counting, metrics, planning
+from relay.delivery import long_conversations, settle
 from relay.models import Delivery, State
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ class Swept:
 
 
 def sweep() -> Swept:
-    """Returns lost leases, ends what has expired. Harmless when two run at once."""
+    """Returns lost leases, ends what has expired, spreads long conversations. Harmless when two run at once."""
     swept = Swept(returned=return_lost_leases(), expired=expire_held())
+    long_conversations.put_off()
     if swept.returned or swept.expired:
         event(logger, "swept", returned=swept.returned, expired=swept.expired)
     return swept
@@ -59,20 +61,48 @@ def _return(lost: QuerySet[Delivery], now: datetime) -> int:
 
 
 def expire_held() -> int:
-    """Ends pending deliveries whose time to live is over, in batches, and tells their senders."""
+    """Ends pending deliveries whose time to live is over, in batches, and tells their senders.
+
+    Where a batch cannot be written, each is by itself, so that one costs the others nothing; it is tried again.
+    """
     total = 0
     for _ in range(MOST_BATCHES):
-        with transaction.atomic():
-            now = timezone.now()
-            rows = Delivery.objects.filter(state=State.PENDING, expires_at__lte=now).order_by("expires_at")
-            if connection.features.has_select_for_update_skip_locked:
-                rows = rows.select_for_update(skip_locked=True, of=("self",))
-            rows = rows.select_related("message__sender", "recipient").defer("message__payload")
-            with planning.in_index_order():
-                batch = list(rows[:BATCH])
-            for delivery in batch:
-                settle.expire(delivery, now)
-        total += len(batch)
-        if len(batch) < BATCH:
+        now = timezone.now()
+        try:
+            with transaction.atomic():
+                batch = _held_too_long(now)
+                ended = [delivery for delivery in batch if settle.expire(delivery, now)]
+        except Exception as error:
+            if settle.is_away(error):
+                raise
+            event(logger, "batch_not_expired", logging.ERROR, error=type(error).__name__)
+            with transaction.atomic():
+                batch = _held_too_long(now)
+                ended = [delivery for delivery in batch if _expire_alone(delivery, now)]
+        for delivery in ended:
+            counting.ended(State.EXPIRED, delivery)
+        total += len(ended)
+        if len(batch) < BATCH or not ended:
             break
     return total
+
+
+def _held_too_long(now: datetime) -> list[Delivery]:
+    rows = Delivery.objects.filter(state=State.PENDING, expires_at__lte=now).order_by("expires_at")
+    if connection.features.has_select_for_update_skip_locked:
+        rows = rows.select_for_update(skip_locked=True, of=("self",))
+    rows = rows.select_related("message__sender", "recipient").defer("message__payload")
+    with planning.in_index_order():
+        return list(rows[:BATCH])
+
+
+def _expire_alone(delivery: Delivery, now: datetime) -> bool:
+    try:
+        with transaction.atomic():
+            return settle.expire(delivery, now)
+    except Exception as error:
+        if settle.is_away(error):
+            raise
+        if not storage.is_full(error):  # then it is said once, and of all
+            logger.exception("delivery_not_expired", extra={"facts": {"delivery": delivery.pk}})
+        return False

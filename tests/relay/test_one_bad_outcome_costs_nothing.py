@@ -137,3 +137,23 @@ def test_what_cannot_be_ended_stops_nobody(
     engine.pump()
     lost.refresh_from_db()
     assert lost.state == State.DEAD
+
+
+@pytest.mark.django_db
+def test_one_that_cannot_expire_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = factories.participant()
+    bad, *good = (factories.delivery(sender, factories.participant()) for _ in range(4))
+    Delivery.objects.update(expires_at=datetime.now(timezone.utc) - timedelta(seconds=1))
+    original = error_messages.tell_sender
+
+    def tell(message: Message, status: int, reason: str) -> Message | None:
+        if message.pk == bad.message_id:
+            raise ZeroDivisionError("a mistake of ours")
+        return original(message, status, reason)
+
+    monkeypatch.setattr(error_messages, "tell_sender", tell)
+    assert sweeper.expire_held() == 3
+    states = Delivery.objects.filter(pk__in=[bad.pk, *(each.pk for each in good)]).order_by("pk")
+    assert list(states.values_list("state", flat=True)) == [State.PENDING, *[State.EXPIRED] * 3]
+    monkeypatch.setattr(error_messages, "tell_sender", original)
+    assert sweeper.expire_held() == 1

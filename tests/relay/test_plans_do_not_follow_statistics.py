@@ -19,7 +19,7 @@ from django.utils import timezone
 from observability import collectors, traffic
 from relay import dead_letter_jobs, dead_letters, retention
 from relay.dead_letters import Scope, Why
-from relay.delivery import claim, settle, sweeper
+from relay.delivery import claim, long_conversations, settle, sweeper
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
 from relay.inbox import answers, leases
@@ -168,10 +168,23 @@ def test_the_sweep_reads_what_has_run_out(after_a_quiet_time: None) -> None:
     with explained() as plans:
         swept = sweeper.sweep()
     assert (swept.returned, swept.expired) == (1, 2)
-    returned, expired = plans[:2], plans[2:]
+    returned, expired, long = plans[:2], plans[2:-1], plans[-1]
+    assert long <= BY_KEY
     assert all(plan == {"delivery_lease"} for plan in returned), plans
     assert expired[0] == {"delivery_expiry"}
     assert all(plan == {"relay_delivery_pkey"} for plan in expired[1:]), plans
+
+
+def test_putting_off_reads_the_conversation(after_a_quiet_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_conversations, "LEFT_DUE", 1)
+    some_for(factories.participant(), count=4)
+    with explained() as plans:
+        assert long_conversations.put_off() == 2
+    looked, first, behind, *changed = plans
+    assert looked == {"delivery_due"}
+    assert first == behind == {"delivery_conversation"}
+    assert changed
+    assert all(plan == {"relay_delivery_pkey"} for plan in changed), plans
 
 
 def test_forgetting_reads_what_is_due(after_a_quiet_time: None) -> None:
