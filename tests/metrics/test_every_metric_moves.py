@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,26 +9,11 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from observability import collectors
-from relay.delivery.engine import Engine
 from tests.integration.product import wait_until
 from tests.invariants.test_documents_every_setting_and_metric import table_names
 from tests.metrics.moves import MOVES, WITH_TRANSACTIONS, World
-from tests.relay.conftest import edge, engine  # noqa: F401
 
 DOCUMENTED = sorted(table_names("metrics.md", "dmr_[a-z_]+"))
-
-
-@pytest.fixture
-def world(
-    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[World]:
-    def made() -> Engine:
-        found: Engine = request.getfixturevalue("engine")
-        return found
-
-    with ExitStack() as later:
-        yield World(client, monkeypatch, tmp_path, made, later)
-    collectors.forget()
 
 
 def samples(client: Client, name: str) -> dict[tuple[str, ...], float]:
