@@ -163,6 +163,11 @@ class Engine:
                     if self._is_stopping or not await self._outlast():
                         self._give_up()  # the sweep wakes us when the database is back
                         return False
+        except Exception:  # a mistake of ours; who rang does not wait to see it
+            logger.exception("pump_broke", extra={"facts": {"in_flight": len(self._in_flight)}})
+            await self._let_end()
+            self._give_up()
+            raise
         except BaseException:
             self._give_up()
             raise
@@ -198,6 +203,15 @@ class Engine:
         with self._lock:
             is_wanted, self._is_wanted = self._is_wanted, False
         return is_wanted or self._has_left_some or timezone.now() - self._claimed_at > LOOK_AGAIN
+
+    async def _let_end(self) -> None:
+        """What is under way has not broken: it ends, and is settled."""
+        if self._in_flight:
+            await asyncio.wait(set(self._in_flight), timeout=TOTAL_SECONDS)
+        try:
+            await self._settle_done()
+        except Exception:
+            logger.exception("pump_broke", extra={"facts": {"in_flight": len(self._in_flight)}})
 
     async def _outlast(self) -> bool:
         """The database is away: keeps what was attempted, and settles it when the database is back.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta, timezone
@@ -9,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from django.db import OperationalError, connection
 
+from dmr_project.lib import http
 from participants.models import Participant
 from relay import error_messages
 from relay.delivery import claim, retry, settle, sweeper, transport
@@ -137,6 +140,43 @@ def test_what_cannot_be_ended_stops_nobody(
     engine.pump()
     lost.refresh_from_db()
     assert lost.state == State.DEAD
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_that_breaks_costs_nothing_that_is_under_way(
+    engine: Engine, edge: Edge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said, though nobody waits for the end of a pump that was rung; the next ring begins anew."""
+    sender, recipient = factories.participant(), factories.participant()
+    delivery = factories.delivery(sender, recipient)
+    original, has_broken = claim.claim, threading.Event()
+
+    def breaks(*arguments: object) -> list[Claimed]:
+        if edge.posted and not has_broken.is_set():
+            has_broken.set()
+            raise ZeroDivisionError("a mistake of ours")
+        return original(*arguments)  # type: ignore[arg-type]
+
+    async def post(*arguments: object) -> http.Answer:
+        answer = await edge.post(*arguments)  # type: ignore[arg-type]
+        while not has_broken.is_set():
+            await asyncio.sleep(0.01)
+        return answer
+
+    def is_delivered() -> bool:
+        delivery.refresh_from_db()
+        return delivery.state == State.DELIVERED
+
+    monkeypatch.setattr(claim, "claim", breaks)
+    monkeypatch.setattr(http, "post", post)
+    engine.rung()
+    wait_until(is_delivered, 5, "what was under way is settled")
+    assert len(edge.posted) == 1
+    wait_until(lambda: "pump_broke" in caplog.text, 5, "it is said")
+    assert engine._has_rested.wait(5)
+    delivery = factories.delivery(sender, recipient)
+    engine.rung()
+    wait_until(is_delivered, 5, "the next one is delivered")
 
 
 @pytest.mark.django_db
