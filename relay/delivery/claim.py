@@ -166,7 +166,11 @@ def claim(most: int, busy: Collection[int] = (), after: int = 0) -> list[Claimed
     count = _claim(most, busy, after, lease)
     if after and count < most:
         count += _claim(most - count, busy, 0, lease)
-    return keep_one_probe_of_each(load(lease)) if count else []
+    taken = load(lease) if count else []
+    found = keep_one_probe_of_each(taken)
+    if found and len(found) < len(taken) >= most:  # what went back took the places of others: they are not to wait
+        found += claim(most - len(found), [*busy, *{each.recipient_id for each in found}], after)
+    return found
 
 
 def _claim(most: int, busy: Collection[int], after: int, lease: Lease) -> int:

@@ -136,3 +136,19 @@ def test_a_late_success_does_not_unpark() -> None:
     breaker.note(set(), {recipient.row.pk: Failures(1, "gone", is_gone=True)}, datetime.now(timezone.utc))
     breaker.note({recipient.row.pk}, {}, datetime.now(timezone.utc))
     assert Breaker.objects.get(recipient=recipient.row).state == "parked"
+
+
+def test_probes_take_no_place_from_those_who_are_well() -> None:
+    """Of each that fails a claim takes a few rows and keeps one."""
+    for _ in range(6):
+        recipient = factories.participant()
+        messages(recipient, claim.ROWS_OF_EACH)
+        fail(claim.claim(claim.ROWS_OF_EACH))
+    Delivery.objects.update(due_at=datetime.now(timezone.utc) - timedelta(seconds=1))
+    let_probe()
+    well = factories.participant()
+    messages(well, 2)
+    claimed = claim.claim(4 * claim.ROWS_OF_EACH)
+    assert sum(each.is_probe for each in claimed) == 6
+    assert sum(each.recipient_id == well.row.pk for each in claimed) == 2
+    assert len({each.id for each in claimed}) == len(claimed)
