@@ -19,6 +19,7 @@ from dmr_project.lib.log import event
 from participants.models import DEFAULT_RETENTION
 from relay import stored_bytes
 from relay.models import Attempt, Delivery, Message, PayloadDue, State
+from relay.querysets import DeliveryQuerySet
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +95,21 @@ def delete_messages() -> int:
         # The key grows with time, so the oldest are at its beginning: no index on the time is needed.
         oldest = Message.objects.order_by("pk").values_list("pk", "accepted_at")[:BATCH]
         old = [pk for pk, accepted_at in oldest if accepted_at < cutoff]
-        under_way = Delivery.objects.filter(message_id__in=old, state__in=(State.PENDING, State.DELIVERING))
-        old = list(set(old) - set(under_way.values_list("message_id", flat=True)))
+        old = list(set(old) - _under_way(Delivery.objects.filter(message_id__in=old)))
         if not old:
             break
         with transaction.atomic():
+            # Somebody may have requeued one in this moment; from here on nobody can.
+            locked = Delivery.objects.filter(message_id__in=old).order_by("pk").select_for_update()
+            old = list(set(old) - _under_way(locked))
             kept = Message.objects.filter(pk__in=old, payload_deleted_at=None)
             stored_bytes.take_off(list(kept.values_list("sender_id", "sent_by", "payload_size")))
             Message.objects.filter(pk__in=old).defer("payload").delete()  # of dead letters: it would be read first
         total += len(old)
     return total
+
+
+def _under_way(deliveries: DeliveryQuerySet) -> set[int]:
+    """The messages of those that have not ended."""
+    rows = deliveries.values_list("message_id", "state")
+    return {message for message, state in rows if state in (State.PENDING, State.DELIVERING)}

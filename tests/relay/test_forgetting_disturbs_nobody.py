@@ -6,6 +6,7 @@ fails as soon as it would have to wait for a lock.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections import Counter
@@ -14,11 +15,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from relay import retention
-from relay.delivery import claim, settle, sweeper
+from relay.delivery import claim, dead_letter, settle, sweeper
 from relay.delivery.claim import Claimed
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
@@ -152,3 +153,34 @@ def test_two_who_forget_at_once_share_the_work(traffic: tuple[Registered, Regist
     assert mine == retention.BATCH
     assert others == [0, (BATCHES - 1) * retention.BATCH]
     assert not Message.objects.filter(payload_deleted_at=None).exists()
+
+
+@pytest.mark.parametrize("begins", ["SELECT", "DELETE"])
+def test_what_is_requeued_in_the_last_moment_is_not_forgotten(
+    traffic: tuple[Registered, Registered, Registered], begins: str
+) -> None:
+    """Or it cannot be requeued any more; in no case does a delivery vanish that is under way."""
+    sender, pushed, _ = traffic
+    letter = factories.delivery(sender, pushed, state=State.DEAD, ended_at=timezone.now())
+    age = timedelta(days=retention.METADATA_DAYS + 1)
+    Message.objects.filter(pk=letter.message_id).update(accepted_at=timezone.now() - age)
+    requeued: list[int] = []
+
+    def requeue() -> None:
+        requeued.append(0)
+        with contextlib.suppress(OperationalError):  # it would have to wait
+            requeued[0] = dead_letter.requeue(Delivery.objects.filter(pk=letter.pk))
+
+    def look(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: dict[str, Any]) -> Any:
+        if not requeued and begins == "DELETE" == sql.split()[0]:
+            on_another_connection(requeue)
+        done = execute(sql, parameters, many, context)
+        if not requeued and begins == "SELECT" and "relay_delivery" in sql:
+            on_another_connection(requeue)
+        return done
+
+    with connection.execute_wrapper(look):
+        retention.delete_messages()
+    (count,) = requeued
+    assert count == (begins == "SELECT")
+    assert Delivery.objects.filter(pk=letter.pk, state=State.PENDING).count() == count
