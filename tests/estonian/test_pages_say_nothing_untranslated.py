@@ -145,12 +145,9 @@ def untranslated(page: str, known: re.Pattern[str]) -> list[str]:
         left = " ".join(unescape(text).split()).replace("Distributed Message Rooms", " ")
         if not WORD.search(left):
             continue
-        left = re.sub(
-            r"https?://\S+|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[\w.-]+@[\w.-]+\b|\b[0-9a-f]{8,}\b|[\d.,]+\s?(s|h|ms|min|d)\b",
-            " ",
-            left,
-        )
-        left = re.sub(r"\bwhpk_\S+", " ", known.sub(" ", left))
+        left = re.sub(r"https?://\S+|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[\w.-]+@[\w.-]+\b|\b[0-9a-f]{8,}\b", " ", left)
+        # Durations after what is known: a key in base64 may hold what looks like one.
+        left = re.sub(r"\bwhpk_\S+|[\d.,]+\s?(s|h|ms|min|d)\b", " ", known.sub(" ", left))
         left = " ".join(word for word in left.split() if word.strip("():;,.…–") not in NAMES)
         if WORD.search(left):
             found.append(left)
