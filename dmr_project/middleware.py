@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote
 
 from django.conf import settings
@@ -28,11 +29,20 @@ class VersionHeader:
         self.respond = respond
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.respond(request)
-        response["X-Byk-DMR-Version"] = settings.VERSION
+        response = self.mark(self.respond(request))
         if is_for_machines(request):
-            _answered(response.status_code).inc()
+            count_answer(response.status_code)
         return response
+
+    @staticmethod
+    def mark(response: HttpResponse) -> HttpResponse:
+        response["X-Byk-DMR-Version"] = settings.VERSION
+        return response
+
+
+def count_answer(status: int) -> None:
+    """An answer to a machine."""
+    _answered(status).inc()
 
 
 @lru_cache(maxsize=100)
@@ -50,15 +60,26 @@ class ProxyAddress:
         self.respond = respond
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        trusted = settings.TRUSTED_PROXIES
-        if trusted:
-            direct = parse_address(request.META.get("REMOTE_ADDR", ""))
-            if direct is not None and is_within(direct, trusted):
-                request.META["REMOTE_ADDR"] = client_address(request.META, trusted)
-                if request.META.get("HTTP_X_FORWARDED_PROTO", "").strip().lower() == "https":
-                    request.META["wsgi.url_scheme"] = request.environ["wsgi.url_scheme"] = "https"  # type: ignore[attr-defined]
+        if is_from_proxy(request.META):
+            scheme = believed_scheme(request.META)
+            request.META["wsgi.url_scheme"] = request.environ["wsgi.url_scheme"] = scheme  # type: ignore[attr-defined]
+            request.META["REMOTE_ADDR"] = client_address(request.META, settings.TRUSTED_PROXIES)
         with origin.of(request.META.get("REMOTE_ADDR", "")):
             return self.respond(request)
+
+
+def is_from_proxy(environ: dict[str, Any]) -> bool:
+    """Does a request come from one of DMR_TRUSTED_PROXIES?"""
+    trusted = settings.TRUSTED_PROXIES
+    direct = parse_address(environ.get("REMOTE_ADDR", "")) if trusted else None
+    return direct is not None and is_within(direct, trusted)
+
+
+def believed_scheme(environ: dict[str, Any]) -> str:
+    """`https` where a trusted proxy says so, else how the request has come to us."""
+    says_https = environ.get("HTTP_X_FORWARDED_PROTO", "").strip().lower() == "https"
+    scheme: str = environ["wsgi.url_scheme"]
+    return "https" if says_https and is_from_proxy(environ) else scheme
 
 
 class Problems:

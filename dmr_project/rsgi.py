@@ -2,7 +2,8 @@
 
 Bodies are read on the event loop, under time and size limits, before a thread is given to the request: a client
 that stalls holds a coroutine and not one of the few threads. (Under granian's WSGI interface 16 stalled bodies
-stopped all others; a header that is not ASCII looked empty; see docs/adr/0005.) Django itself runs in threads.
+stopped all others; a header that is not ASCII looked empty; see docs/adr/0005.) A plain message is accepted right
+there (dmr_project.express); Django itself runs in threads.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ die_with_parent()
 reserve_metrics()
 _django = get_wsgi_application()
 
+from dmr_project import express
+from dmr_project.express import Answer
 from participants.authentication import is_known
 from participants.void_keys import Watch
 from relay.delivery import wake
@@ -49,8 +52,6 @@ FOR_PEOPLE = ("/admin", "/join")
 UNREADABLE = "\ufffd"  # stands for a header value that is not ASCII, which the server does not hand over
 LARGE_BYTES = 64 * 1024
 MOST_LARGE = 16  # bodies above LARGE_BYTES being read at once
-
-Answer = tuple[int, list[tuple[str, str]], bytes]  # status, headers, body
 
 
 def prepare_thread() -> None:
@@ -108,7 +109,8 @@ async def application(scope: Scope, exchange: Exchange) -> None:
     environ["CONTENT_LENGTH"] = str(length)  # a number now, however it was written
     if length <= LARGE_BYTES:
         await read(environ, exchange, length)
-        answer = await loop.run_in_executor(threads, respond, environ)
+        quick = await express.respond(environ) if express.is_plain(environ) else None
+        answer = await loop.run_in_executor(threads, respond, environ) if quick is None else quick
         if "dmr.wait" in environ:
             answer = await wait_and_ask_again(scope, exchange, environ["dmr.wait"], answer)
     elif not await loop.run_in_executor(threads, is_known_caller, environ):

@@ -15,6 +15,7 @@ from dmr_project.lib.network import is_within, parse_address
 from participants import directory, failures, keys, metrics, scopes
 from participants.directory import Credential, Directory, Entry
 from participants.guesses import guesses
+from participants.scopes import Scope
 
 
 class StaffKey:
@@ -66,6 +67,21 @@ def valid(key: str, registry: Directory, environ: dict[str, Any]) -> Credential 
     elif not environ.get("dmr.bad_key"):  # the same request may be looked at again
         environ["dmr.bad_key"] = True
         guesses.note_bad(address)
+    return found
+
+
+def remembered(environ: Mapping[str, Any], registry: Directory, scope: Scope) -> Credential | None:
+    """Whose key this is, if it was seen to be good and its use was written down lately; None leaves it to the others.
+
+    Raises ScopeMissing. What takes a query raises SynchronousOnlyOperation on an event loop.
+    """
+    key = environ.get("HTTP_X_API_KEY", "")
+    if not key or not guesses.has_seen_good(keys.digest(key)):
+        return None
+    found = registry.credential(key)
+    if found is None or not keys.is_use_noted(found.key_id):
+        return None
+    scopes.check(found.scopes, scope)
     return found
 
 

@@ -66,6 +66,9 @@ class Guesses:
                 self._good.clear()
             self._good.add(digest)
 
+    def has_seen_good(self, digest: str) -> bool:
+        return digest in self._good
+
     def forget(self) -> None:
         """For tests."""
         self._bad.clear()

@@ -51,7 +51,12 @@ def note_use(key_id: int) -> None:
     """Writes down that a key was used, and from where, at most once a minute for each key and process."""
     now = timezone.now()
     with _lock:
-        if now.timestamp() - _noted.get(key_id, 0.0) < NOTE_EVERY.total_seconds():
+        if is_use_noted(key_id):
             return
         _noted[key_id] = now.timestamp()
     ApiKey.objects.filter(pk=key_id).update(last_used_at=now, last_used_from=origin.current()[:100])
+
+
+def is_use_noted(key_id: int) -> bool:
+    """Has this process written its use down within the last minute?"""
+    return timezone.now().timestamp() - _noted.get(key_id, 0.0) < NOTE_EVERY.total_seconds()

@@ -102,13 +102,44 @@ def room_named(registry: Directory, sender: Entry, name: str) -> RoomRoute:
     return found
 
 
+def plain_row(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes) -> insert.Row | None:
+    """What `accept` would store of the usual message, one to one recipient; None where it is not that.
+
+    Decides alone, and raises the same.
+    """
+    authorise(sender, envelope.sent_by)
+    found = route(registry, sender, envelope.send_to)
+    return _row(registry, values(sender, envelope, payload, found), found) if isinstance(found, Route) else None
+
+
+async def accept_on_loop(sender: Entry, row: insert.Row) -> Accepted | None:
+    """Stores a plain row as `accept` does, from an event loop. None where nothing was stored: `accept` knows why."""
+    message = row.message
+
+    def note() -> None:
+        _note(message, sender)
+        wake.pump()
+
+    if await insert.store_on_loop(row, note) is not insert.Stored.NEW:
+        return None
+    return Accepted(message["written_id"], message["accepted_at"], message["expires_at"], is_repeat=False)
+
+
+def _row(registry: Directory, message: dict[str, Any], found: Route) -> insert.Row:
+    return insert.Row(message, found.recipient.id, found.recipient.name, registry.version)
+
+
+def _note(message: dict[str, Any], sender: Entry) -> None:
+    counting.accepted(message["room_id"], sender.type)
+    stored_bytes.note(sender.id, message["payload_size"])
+
+
 def _store(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes, found: Found) -> Accepted:
     message = values(sender, envelope, payload, found)
     if not _insert(registry, message, found):
         first = Message.objects.get(sender=sender.id, message_id=envelope.message_id)
         return repeat(first, message["digest"], message["is_to_room"], sender)
-    counting.accepted(message["room_id"], sender.type)
-    stored_bytes.note(sender.id, len(payload))
+    _note(message, sender)
     return Accepted(envelope.written_id, message["accepted_at"], message["expires_at"], is_repeat=False)
 
 
@@ -151,8 +182,7 @@ def time_to_live(policy: Policy | None, envelope: Envelope) -> timedelta:
 def _insert(registry: Directory, message: dict[str, Any], found: Found) -> bool:
     """Stores the message with its deliveries; False where the sender has used its id before. Raises Outdated."""
     if isinstance(found, Route):
-        row = insert.Row(message, found.recipient.id, found.recipient.name, registry.version)
-        stored = insert.store(row)
+        stored = insert.store(_row(registry, message, found))
         if stored is insert.Stored.OUTDATED:
             raise Outdated
         if stored is insert.Stored.NEW:

@@ -2,14 +2,17 @@
 
 A statement costs the database as much as the row that it brings, and a commit waits for the disk: so whoever comes
 while one is under way waits for it, and then one of those who wait stores the rows of all. A request that is alone
-waits for nobody.
+waits for nobody. For those who wait on an event loop a thread of ours does what they may not.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -44,7 +47,7 @@ class Row:
 
 @dataclass
 class _Waiting:
-    """A request's row, on its way into the database."""
+    """A request's row, on its way into the database; its thread waits."""
 
     row: Row
     stored: Stored | None = None
@@ -52,10 +55,44 @@ class _Waiting:
     leads: bool = False  # it is to store what waits
     told: threading.Event = field(default_factory=threading.Event)
 
+    def lead(self) -> None:
+        self.leads = True
+        self.told.set()
+
+    def tell(self) -> None:
+        self.told.set()
+
+
+@dataclass
+class _OnLoop(_Waiting):
+    """The same, awaited on an event loop."""
+
+    if_new: Callable[[], None] = lambda: None
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    def __post_init__(self) -> None:
+        self.done = self.loop.create_future()
+
+    def lead(self) -> None:
+        _thread.submit(_store_waiting)
+
+    def tell(self) -> None:
+        try:
+            if self.stored is Stored.NEW:
+                self.if_new()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                self.loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if not self.done.done():  # nobody has given it up
+            self.done.set_result(None)
+
 
 _lock = threading.Lock()
 _waiting: list[_Waiting] = []
 _is_storing = False
+_thread = ThreadPoolExecutor(1, thread_name_prefix="storing")
 
 
 def store(row: Row) -> Stored:
@@ -71,15 +108,36 @@ def store(row: Row) -> Stored:
     return mine.stored
 
 
+async def store_on_loop(row: Row, if_new: Callable[[], None]) -> Stored:
+    """The same for who must not block its thread. `if_new` is called on another thread once the row is stored.
+
+    Even where the caller has been cancelled meanwhile.
+    """
+    mine = _OnLoop(row, if_new=if_new)
+    if _join(mine):
+        mine.lead()
+    await mine.done
+    if mine.error is not None:
+        raise mine.error
+    assert mine.stored is not None
+    return mine.stored
+
+
 def _store_with_others(mine: _Waiting) -> None:
-    global _is_storing
-    with _lock:
-        _waiting.append(mine)
-        mine.leads, _is_storing = not _is_storing, True
+    mine.leads = _join(mine)
     if not mine.leads:
         mine.told.wait()
     if mine.leads:
         _store_waiting()
+
+
+def _join(mine: _Waiting) -> bool:
+    """Joins those who wait. True where nobody is storing, so that this one is to lead."""
+    global _is_storing
+    with _lock:
+        _waiting.append(mine)
+        leads, _is_storing = not _is_storing, True
+    return leads
 
 
 def _store_waiting() -> None:
@@ -93,10 +151,9 @@ def _store_waiting() -> None:
         with _lock:
             _is_storing = bool(_waiting)
             if _waiting:
-                _waiting[0].leads = True
-                _waiting[0].told.set()
+                _waiting[0].lead()
         for each in batch:
-            each.told.set()
+            each.tell()
 
 
 def _take() -> list[_Waiting]:

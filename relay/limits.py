@@ -61,13 +61,23 @@ def spend(sender: Entry, messages: int, size: int) -> Mapping[str, str]:
         metrics.RATE_LIMIT_UNAVAILABLE.inc(messages)
         return {}
     if spent.is_allowed:
-        return _headers(rate, spent, math.ceil(rate.seconds_until(spent.left, rate.burst)))
+        return _headers_with_some_left(rate, spent)
     wait = max(1, math.ceil(spent.wait))
     raise TooManyMessages(
         f"{sender.name} may send {rate.per_second} messages a second, and {rate.burst} at once after a pause. "
         f"Send the same again in {wait} s, with the same message id; or ask Core for a higher rate.",
         {"Retry-After": str(wait), **_headers(rate, spent, wait)},
     )
+
+
+def spend_at_hand(sender: Entry, messages: int, size: int) -> Mapping[str, str] | None:
+    """The same without asking anybody; None, with nothing taken, where that does not do. Raises QuotaReached."""
+    _check_quota(sender, size)
+    rate = rate_of(sender)
+    if rate is None:
+        return {}
+    spent = buckets().spend_at_hand(sender.id, rate, messages)
+    return None if spent is None else _headers_with_some_left(rate, spent)
 
 
 def _check_quota(sender: Entry, size: int) -> None:
@@ -110,6 +120,10 @@ def _rate(per_second: int, burst: int) -> Rate:
 @lru_cache(maxsize=1000)
 def _policy(rate: Rate) -> str:
     return f"{POLICY};q={rate.burst};w={math.ceil(rate.burst / rate.per_second)}"
+
+
+def _headers_with_some_left(rate: Rate, spent: Spent) -> dict[str, str]:
+    return _headers(rate, spent, math.ceil(rate.seconds_until(spent.left, rate.burst)))
 
 
 def _headers(rate: Rate, spent: Spent, seconds: int) -> dict[str, str]:

@@ -102,11 +102,7 @@ class Buckets:
         """Spends `count` tokens, all or none; None where the shared bucket is away, and so nothing is limited."""
         now = self._clock()
         with self._lock:
-            known = self._slices.get(key)
-            if known is None or known.rate != rate:
-                known = self._slices[key] = _Slice(rate)
-            if now >= known.until:
-                known.tokens = 0
+            known = self._slice(key, rate, now)
             if known.tokens >= count:
                 known.tokens -= count
                 return Spent(True, _left(known, now))
@@ -131,6 +127,24 @@ class Buckets:
             known.tokens += taken.granted - count
             known.until = now + SLICE_SECONDS
             return Spent(True, _left(known, now))
+
+    def spend_at_hand(self, key: int, rate: Rate, count: int) -> Spent | None:
+        """The same out of what this process holds; None, with nothing spent, where that does not do."""
+        now = self._clock()
+        with self._lock:
+            known = self._slice(key, rate, now)
+            if known.tokens < count:
+                return None
+            known.tokens -= count
+            return Spent(True, _left(known, now))
+
+    def _slice(self, key: int, rate: Rate, now: float) -> _Slice:
+        known = self._slices.get(key)
+        if known is None or known.rate != rate:
+            known = self._slices[key] = _Slice(rate)
+        if now >= known.until:
+            known.tokens = 0
+        return known
 
 
 def _left(known: _Slice, now: float) -> int:

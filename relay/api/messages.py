@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from participants.authentication import (
 from participants.directory import Entry
 from participants.scopes import Scope
 from relay import accept, counting, envelope, limits, metrics
+from relay.accept import Accepted
 from relay.models import Attempt, Delivery, Message, State
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -66,6 +66,8 @@ def observe_accepted(environ: Mapping[str, Any], request: str) -> None:
         counting.took_to_accept(request, time.perf_counter() - read_at)
 
 
+SPENT = "dmr.spent"  # in the environ: whose rate this request is off already, and what is left of it as headers
+LOOKED = "dmr.looked"  # relay.api.express has tried to store it by the registry as this process last saw it
 MOST_LOOKS = 5  # at a registry that changes between being read and storing by it
 
 
@@ -134,8 +136,6 @@ class SendingEndpoint(RelayEndpoint):
     accept = staticmethod(accept.accept)
 
     _is_first_look = False
-    _spent_by: Entry | None = None  # whose rate this request is off already
-    _left: Mapping[str, str] = MappingProxyType({})  # of that rate, as headers
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         """By the registry as this process last saw it; where nothing is stored by that one, as it is now.
@@ -143,7 +143,7 @@ class SendingEndpoint(RelayEndpoint):
         Storing checks that the registry is still the same, so the usual case needs no query to ask for it.
         """
         seen = directory.last_seen()
-        if seen is not None:
+        if seen is not None and LOOKED not in request.META:
             self._is_first_look = True
             request.directory = seen  # type: ignore[attr-defined]
             with contextlib.suppress(accept.Outdated):
@@ -173,20 +173,20 @@ class SendingEndpoint(RelayEndpoint):
         accept.authorise(sender, headers.sent_by)
         registry = known(request)
         payload = body.read_once(environ, registry.payload_limit(sender))
-        if self._spent_by != sender:  # not again at a second look
-            self._left = limits.spend(sender, 1, len(payload))
-            self._spent_by = sender
+        spent: tuple[Entry, Mapping[str, str]] | None = environ.get(SPENT)
+        if spent is None or spent[0] != sender:  # not again at a second look
+            spent = environ[SPENT] = sender, limits.spend(sender, 1, len(payload))
         accepted = self.accept(registry, sender, headers, payload)
         observe_accepted(environ, "one")
-        return Response(
-            {
-                "messageId": accepted.written_id,
-                "acceptedAt": moment(accepted.accepted_at),
-                "expiresAt": moment(accepted.expires_at),
-            },
-            status=202,
-            headers=self._left,
-        )
+        return Response(accepted_shape(accepted), status=202, headers=spent[1])
+
+
+def accepted_shape(accepted: Accepted) -> dict[str, Any]:
+    return {
+        "messageId": accepted.written_id,
+        "acceptedAt": moment(accepted.accepted_at),
+        "expiresAt": moment(accepted.expires_at),
+    }
 
 
 class Messages(SendingEndpoint):
