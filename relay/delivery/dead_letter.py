@@ -11,7 +11,7 @@ from django.utils import timezone
 from dmr_project.lib.sentences import Sentence
 from participants.models import DEFAULT_RETENTION, DEFAULT_TIME_TO_LIVE
 from relay import counting, error_messages, metrics, retention
-from relay.delivery import wake
+from relay.delivery import conversations, wake
 from relay.models import Delivery, State
 from relay.querysets import DeliveryQuerySet
 
@@ -54,6 +54,7 @@ def discard(deliveries: DeliveryQuerySet) -> int:
             .select_related("message__sender", "message__room", "recipient")
             .defer("message__payload")
         )
+        gone: list[tuple[int | None, str]] = []
         for delivery in pending.select_for_update(of=("self",)):
             changed = (
                 Delivery.objects.filter(pk=delivery.pk)
@@ -66,8 +67,10 @@ def discard(deliveries: DeliveryQuerySet) -> int:
                 counting.ended(State.DEAD, delivery)
                 error_messages.tell_sender(delivery.message, 504, f"Not delivered: {DISCARDED}.")
                 ended[delivery.message_id] = retention.retention_of(delivery.message)
+                gone.append((delivery.recipient_id, delivery.conversation))
             count += changed
         retention.note_ended(ended, now)
+        conversations.call_back(gone)
     metrics.DEAD_LETTERS.labels(action="discard").inc(count)
     return count
 

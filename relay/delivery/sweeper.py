@@ -14,7 +14,7 @@ from dmr_project.lib import storage
 from dmr_project.lib.log import event
 from participants.models import Participant
 from relay import counting, metrics, planning
-from relay.delivery import long_conversations, settle
+from relay.delivery import conversations, settle
 from relay.models import Delivery, State
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ class Swept:
 
 
 def sweep() -> Swept:
-    """Returns lost leases, ends what has expired, spreads long conversations. Harmless when two run at once."""
+    """Returns lost leases, ends what has expired, puts off what cannot go yet. Harmless when two run at once."""
     swept = Swept(returned=return_lost_leases(), expired=expire_held())
-    long_conversations.put_off()
+    conversations.put_off()
     if swept.returned or swept.expired:
         event(logger, "swept", returned=swept.returned, expired=swept.expired)
     return swept
