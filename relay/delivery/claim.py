@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -100,14 +100,16 @@ _FEW_OF_EACH = {
     "postgresql": """
         CROSS JOIN LATERAL (
             SELECT id FROM relay_delivery one
-            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s AND {is_head}
+            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s
+                AND (%(conversations)s OR one.conversation = '') AND {is_head}
             ORDER BY due_at, id LIMIT %(of_each)s {lock}
         ) d
     """,
     "sqlite": """
         JOIN relay_delivery d ON d.id IN (
             SELECT id FROM relay_delivery one
-            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s AND {is_head}
+            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s
+                AND (%(conversations)s OR one.conversation = '') AND {is_head}
             ORDER BY due_at, id LIMIT %(of_each)s
         )
     """,
@@ -157,23 +159,24 @@ def prepare_connection() -> None:
                 cursor.execute(f"SET {setting} = off")
 
 
-def claim(most: int, busy: Collection[int] = (), after: int = 0) -> list[Claimed]:
+def claim(most: int, busy: Collection[int] = (), after: int = 0, *, with_conversations: bool = True) -> list[Claimed]:
     """Claims up to `most` due deliveries, at most ROWS_OF_EACH of one recipient, none of the `busy` ones.
 
-    Begins with the recipient after number `after`, and goes round once.
+    Begins with the recipient after number `after`, and goes round once. `with_conversations`: also what is of one.
     """
     lease = Lease.from_now()
-    count = _claim(most, busy, after, lease)
+    count = _claim(most, busy, after, lease, with_conversations)
     if after and count < most:
-        count += _claim(most - count, busy, 0, lease)
+        count += _claim(most - count, busy, 0, lease, with_conversations)
     taken = load(lease) if count else []
     found = keep_one_probe_of_each(taken)
     if found and len(found) < len(taken) >= most:  # what went back took the places of others: they are not to wait
-        found += claim(most - len(found), [*busy, *{each.recipient_id for each in found}], after)
+        more_busy = [*busy, *{each.recipient_id for each in found}]
+        found += claim(most - len(found), more_busy, after, with_conversations=with_conversations)
     return found
 
 
-def _claim(most: int, busy: Collection[int], after: int, lease: Lease) -> int:
+def _claim(most: int, busy: Collection[int], after: int, lease: Lease, with_conversations: bool) -> int:
     now = timezone.now()
     vendor = connection.vendor
     adapt = connection.ops.adapt_datetimefield_value
@@ -185,6 +188,7 @@ def _claim(most: int, busy: Collection[int], after: int, lease: Lease) -> int:
         "busy": list(busy) if vendor == "postgresql" else json.dumps(list(busy)),
         "most": most,
         "of_each": ROWS_OF_EACH,
+        "conversations": with_conversations,
     }
     statement = _CLAIM.format(
         not_busy=_NOT_BUSY[vendor],
@@ -294,6 +298,24 @@ def hand_back(claimed: Collection[Claimed]) -> int:
         rows.update(state=State.PENDING, lease_until=None, lease_token=None, attempts=F("attempts") - 1)
         for rows in _held_by(claimed)
     )
+
+
+def take_again(claimed: Collection[Claimed]) -> int:
+    """Claims anew, under the same leases, what a crash of the database has undone. Returns how many."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for each in claimed:
+        alike.setdefault((each.token, each.attempts), []).append(each.id)
+    return sum(_take_again(token, attempts, ids) for (token, attempts), ids in alike.items())
+
+
+def _take_again(token: int, attempts: int, ids: list[int]) -> int:
+    undone = Delivery.objects.filter(id__in=ids, attempts=attempts - 1).in_state(State.PENDING)
+    until = timezone.now() + LEASE
+    try:
+        with transaction.atomic():
+            return undone.update(state=State.DELIVERING, attempts=attempts, lease_until=until, lease_token=token)
+    except IntegrityError:  # something else of the conversation is under a lease, which was not undone
+        return sum(_take_again(token, attempts, [each]) for each in ids) if len(ids) > 1 else 0
 
 
 def renew(claimed: Collection[Claimed]) -> int:

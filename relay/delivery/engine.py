@@ -85,6 +85,7 @@ class Engine:
         self._claimed_at = timezone.now()
         self._connection_checked_at = 0.0
         self._tuned: object = None  # the connection that _prepare_connection has seen
+        self._conversations_from = 0.0  # nothing of a conversation is claimed before; as time.monotonic()
 
     # -- from any thread --
 
@@ -223,7 +224,7 @@ class Engine:
         while self._in_flight and not self._is_stopping and time.monotonic() < until:
             await asyncio.sleep(RECONNECT_SECONDS)
             with contextlib.suppress(OperationalError, InterfaceError):
-                await self._in_database(connection.ensure_connection)
+                await self._in_database(lambda: connection.ensure_connection())
                 await self._settle_done()
                 return True
         return False
@@ -288,7 +289,8 @@ class Engine:
     def _claim(self, room: int, busy: list[int]) -> tuple[Signer, list[Claimed], dict[int, Terms | Unusable | None]]:
         """What is due, the key that signs it, and the terms of those recipients that have any."""
         signer = self._keyring.signer()
-        claimed = claim.claim(room, busy, self._cursor)
+        with_conversations = time.monotonic() >= self._conversations_from
+        claimed = claim.claim(room, busy, self._cursor, with_conversations=with_conversations)
         special = {each.recipient_id: each.terms_version for each in claimed if each.terms_version}
         return signer, claimed, {each: self._terms.of(each, version) for each, version in special.items()}
 
@@ -410,13 +412,20 @@ class Engine:
     def _prepare_connection(self) -> None:
         """This thread's, once. A crash of PostgreSQL may undo the last moment's claims and outcomes.
 
-        Then they are attempted again, as after a lost lease; nothing accepted is lost. See docs/adr/0008.
+        Then they are attempted again, as after a lost lease; nothing accepted is lost. See docs/adr/0008. What is
+        under way still is claimed anew, by each worker its own; until all of it must have ended, nothing else of a
+        conversation is begun.
         """
         connection.ensure_connection()
         if connection.vendor == "postgresql" and connection.connection is not self._tuned:
             with connection.cursor() as cursor:
                 cursor.execute("SET synchronous_commit = off")
             claim.prepare_connection()
+            connection.close_at = None  # not replaced for its age: another one means that this one was lost
+            if self._tuned is not None:
+                self._conversations_from = time.monotonic() + TOTAL_SECONDS
+                again = claim.take_again(list(self._in_flight.values()))
+                event(logger, "pump_has_database_again", logging.WARNING, claimed_again=again)
             self._tuned = connection.connection
 
 

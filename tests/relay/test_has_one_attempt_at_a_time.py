@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from dmr_project.lib import http
 from relay.delivery import claim
+from relay.delivery import engine as engine_module
 from relay.delivery.engine import Engine
 from relay.delivery.in_flight import part
 from relay.models import Attempt, Delivery, State
@@ -116,6 +117,99 @@ def test_nothing_of_a_conversation_begins_while_another_is_under_way(
     assert seen == [1], "nothing was posted while that was under way"
     assert [body for _, body, _ in edge.posted] == [b"2", b"1", b"2"], "then all comes again, in order"
     assert set(rows.values_list("state", "attempts")) == {(State.DELIVERED, 1)}
+
+
+@pytest.mark.django_db
+def test_a_claim_may_leave_conversations_alone() -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    for conversation in ("c", "", "d"):
+        factories.message(sender, recipient.name, conversation.encode(), conversation=conversation)
+    assert [each.payload for each in claim.claim(10, with_conversations=False)] == [b""]
+    assert [each.payload for each in claim.claim(10)] == [b"c", b"d"]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server to crash")
+@pytest.mark.django_db(transaction=True)
+def test_conversations_wait_where_the_database_was_lost(
+    engine: Engine, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as long as what any worker had under way may take to end; the rest goes on at once."""
+    sender, recipient = factories.participant(), factories.participant()
+    posted = lambda: [body for _, body, _ in edge.posted]  # noqa: E731
+    factories.message(sender, recipient.name, b"0", conversation="c")
+    engine.pump()
+    pid = engine._database.submit(lambda: connection.connection.info.backend_pid).result()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    for conversation in ("c", ""):
+        factories.message(sender, recipient.name, b"1" + conversation.encode(), conversation=conversation)
+    monkeypatch.setattr(engine_module, "TOTAL_SECONDS", 1.0)
+    began = time.monotonic()
+    engine.pump()  # finds out
+    engine.pump()
+    assert posted() == [b"0", b"1"]
+    wait_for(lambda: engine.pump() is False and b"1c" in posted())
+    assert time.monotonic() - began >= 1.0
+    factories.message(sender, recipient.name, b"2", conversation="c")
+    engine.pump()
+    assert posted() == [b"0", b"1", b"1c", b"2"]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server to crash")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("answer", [202, 500])
+def test_what_is_under_way_is_claimed_anew_where_the_database_was_lost(
+    engine: Engine, edge: Edge, during_the_first: Any, answer: int
+) -> None:
+    """So its outcome counts, and nobody else begins it."""
+    sender, recipient = factories.participant(), factories.participant()
+    delivery = factories.message(sender, recipient.name, conversation="c").deliveries.get()
+    row = Delivery.objects.filter(pk=delivery.pk)
+
+    def crash() -> None:
+        pid = engine._database.submit(lambda: connection.connection.info.backend_pid).result()
+        token = row.get().lease_token
+        row.update(**pending_again(attempts=0))
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        engine.rung()
+        wait_for(lambda: row.get().state == State.DELIVERING)
+        assert row.get().lease_token == token
+
+    during_the_first(crash)
+    edge.will(recipient.row.host, answer)
+    engine.pump()
+    wait_for(lambda: row.get().state != State.DELIVERING)
+    assert len(edge.posted) == 1
+    delivery.refresh_from_db()
+    assert (delivery.attempts, delivery.last_status) == (1, answer)
+    assert delivery.state == (State.DELIVERED if answer == 202 else State.PENDING)
+
+
+@pytest.mark.django_db
+def test_only_what_was_undone_is_claimed_anew() -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    for conversation in ("a", "b", "c", "d", ""):
+        factories.message(sender, recipient.name, conversation=conversation)
+    taken = claim.claim(10)
+    undone, settled, stolen, blocked, other = taken
+    of = lambda each: Delivery.objects.filter(pk=each.id)  # noqa: E731
+    of(undone).update(**pending_again(attempts=0))
+    of(settled).update(**pending_again())
+    of(stolen).update(lease_token=1)
+    of(blocked).update(**pending_again(attempts=0))
+    factories.delivery(
+        sender, recipient, state=State.DELIVERING, conversation="d", lease_token=2, lease_until=timezone.now()
+    )
+    assert claim.take_again(taken) == 1
+    states = [of(each).values_list("state", "attempts", "lease_token").get() for each in taken]
+    assert states == [
+        (State.DELIVERING, 1, undone.token),
+        (State.PENDING, 1, None),
+        (State.DELIVERING, 1, 1),
+        (State.PENDING, 0, None),
+        (State.DELIVERING, 1, other.token),
+    ]
 
 
 def claimed(pk: int, token: int, recipient: int = 1, conversation: str = "") -> claim.Claimed:

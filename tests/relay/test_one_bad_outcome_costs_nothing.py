@@ -151,11 +151,11 @@ def test_a_claim_that_breaks_costs_nothing_that_is_under_way(
     delivery = factories.delivery(sender, recipient)
     original, has_broken = claim.claim, threading.Event()
 
-    def breaks(*arguments: object) -> list[Claimed]:
+    def breaks(*arguments: object, **named: object) -> list[Claimed]:
         if edge.posted and not has_broken.is_set():
             has_broken.set()
             raise ZeroDivisionError("a mistake of ours")
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(*arguments, **named)  # type: ignore[arg-type]
 
     async def post(*arguments: object) -> http.Answer:
         answer = await edge.post(*arguments)  # type: ignore[arg-type]
