@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 from django.utils.translation import gettext
 
 from participants import history, keys, links, statuses
@@ -15,8 +16,9 @@ def make(*, participant: Participant | None = None, user: User | None = None) ->
     """A new address, which is not kept; the one before opens nothing any more."""
     token, digest = links.new()
     with history.atomic():
-        CalendarFeed.objects.filter(participant=participant, user=user).delete()
-        CalendarFeed.objects.create(token_digest=digest, participant=participant, user=user)
+        CalendarFeed.objects.update_or_create(  # of two at once, the later one's is good
+            participant=participant, user=user, defaults={"token_digest": digest, "made_at": timezone.now()}
+        )
         history.note(
             "make calendar address",
             history.participant(participant.name) if participant else user.get_username() if user else history.NOBODY,

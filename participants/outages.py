@@ -259,6 +259,9 @@ def _to_write(now: datetime) -> dict[Window | None, list[int]]:
 
 def _write_down(now: datetime) -> None:
     differing = _to_write(now)
+    # In the order in which everybody locks participants (registry.move): else two could wait for each other.
+    some = Participant.objects.filter(pk__in=[pk for ids in differing.values() for pk in ids])
+    list(some.select_for_update(no_key=True).order_by("pk").values_list("pk"))
     for window, ids in differing.items():
         held_from, held_until = window or (None, None)
         for start in range(0, len(ids), 500):

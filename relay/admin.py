@@ -24,8 +24,9 @@ from participants.admin.look import AMBER, BLUE, GREEN, RED, told
 from participants.models import Participant
 from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
 from relay.delivery import breaker
+from relay.foreseen import discarded, requeued
 from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
-from relay.querysets import DeliveryQuerySet, Obstacle
+from relay.querysets import DeliveryQuerySet
 
 _COLOURS = {
     State.PENDING: AMBER,
@@ -91,32 +92,6 @@ class AttemptInline(TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-def requeued(admin: Any, request: HttpRequest, row: Any) -> Foreseen:
-    """`row` with its obstacle."""
-    what = _named(row)
-    if row.state not in (State.DEAD, State.EXPIRED):
-        return Foreseen(left=gettext("no dead letter"), what=what)
-    if row.obstacle:
-        return Foreseen(left=str(Obstacle(row.obstacle).label), what=what)
-    return Foreseen(row.get_state_display(), gettext("tried at once"), what=what)
-
-
-def discarded(admin: Any, request: HttpRequest, row: Delivery) -> Foreseen:
-    what = _named(row)
-    if row.discarded_at or row.state in (State.DELIVERED, State.DELIVERING):
-        return Foreseen(left=gettext("delivered, on its way, or discarded already"), what=what)
-    is_pending = row.state == State.PENDING
-    return Foreseen(
-        row.get_state_display(),
-        gettext("discarded; its sender is told") if is_pending else gettext("discarded"),
-        what=what,
-    )
-
-
-def _named(row: Delivery) -> str:
-    return f"{row.message.written_id}: {row.message.sender.name} → {row.recipient_name}"
 
 
 @admin.register(Delivery)

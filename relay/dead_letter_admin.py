@@ -9,16 +9,19 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from participants.admin import ReadOnlyAdmin, actor, badge
+from participants.admin.bulk import CONFIRMED
 from participants.admin.look import AMBER, BLUE, GREEN
-from relay import dead_letter_jobs
+from relay import dead_letter_jobs, foreseen
 from relay.dead_letters import Scope
 from relay.models import DeadLetterJob
 from relay.querysets import Obstacle
@@ -64,6 +67,19 @@ class DeadLetterJobForm(forms.ModelForm):
         """The row is made by dead_letter_jobs.start, which fills in the rest."""
 
 
+def scope_of(asked: dict[str, Any]) -> Scope:
+    return Scope(None, asked["recipient_name"], asked["since"], asked["until"])
+
+
+def until_now(posted: QueryDict) -> QueryDict:
+    """What was sent, with an end: so that what is done later is what was shown now."""
+    said = posted.copy()
+    if not said.get("until_0") and not said.get("until_1"):
+        now = timezone.localtime()
+        said["until_0"], said["until_1"] = f"{now:%Y-%m-%d}", f"{now:%H:%M:%S}"
+    return said
+
+
 @admin.register(DeadLetterJob)
 class DeadLetterJobAdmin(ReadOnlyAdmin):
     form = DeadLetterJobForm
@@ -87,10 +103,42 @@ class DeadLetterJobAdmin(ReadOnlyAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("relay.add_deadletterjob")
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """What is asked for is shown first, and done when it is said again."""
+        if object_id is None and request.method == "POST" and CONFIRMED not in request.POST:
+            if not self.has_add_permission(request):
+                raise PermissionDenied
+            form = DeadLetterJobForm(until_now(request.POST))
+            if form.is_valid():
+                return self.show_first(request, form)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def show_first(self, request: HttpRequest, form: DeadLetterJobForm) -> HttpResponse:
+        asked = form.cleaned_data
+        forecast = dead_letter_jobs.forecast(scope_of(asked))
+        is_requeue = asked["action"] == DeadLetterJob.Action.REQUEUE
+        foresee = foreseen.requeued if is_requeue else foreseen.discarded
+        action = DeadLetterJob.Action(asked["action"]).label
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("What would be done: %(action)s") % {"action": action},
+            "opts": self.opts,
+            "forecast": forecast,
+            "sample": [(row, foresee(self, request, row)) for row in forecast.sample],
+            "form": form,
+            "confirmed": CONFIRMED,
+        }
+        return TemplateResponse(request, "admin/relay/deadletterjob/forecast.html", context)
+
     def save_model(self, request: HttpRequest, obj: DeadLetterJob, form: Any, change: bool) -> None:
         asked = form.cleaned_data
-        scope = Scope(None, asked["recipient_name"], asked["since"], asked["until"])
-        job = dead_letter_jobs.start(asked["action"], scope, actor=actor(request))
+        job = dead_letter_jobs.start(asked["action"], scope_of(asked), actor=actor(request))
         obj.__dict__.update(job.__dict__)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.utils import timezone
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 SECONDS = 4.0  # of work at a time; beat comes again after five
 MOST_COUNTED = 100_000  # for the estimate
+SAMPLE = 50  # letters that a forecast names
 KEPT = timedelta(days=90)
 
 Action = DeadLetterJob.Action
@@ -40,15 +43,44 @@ class JobRunning(Conflict):
     title = "A requeue is under way already"
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What a job would do if it were started now: how many it would find, and the first of them, with obstacles."""
+
+    count: int
+    sample: list[Any]
+
+    @property
+    def is_more(self) -> bool:
+        """Counting ended at `count`."""
+        return self.count >= MOST_COUNTED
+
+
+def forecast(scope: Scope) -> Forecast:
+    """Changes nothing. Raises InvalidInput where neither a recipient nor a time is named."""
+    _check(scope)
+    rows = scope.rows().select_related("message__sender").defer("message__payload").with_obstacle()
+    sample = list(rows.order_by("ended_at", "id")[:SAMPLE])
+    return Forecast(_count(scope), sample)
+
+
+def _check(scope: Scope) -> None:
+    if not scope.recipient and scope.since is None:
+        raise InvalidInput(
+            gettext("Name a recipient, or since when: all dead letters at once are nobody's intention.")
+        )
+
+
+def _count(scope: Scope) -> int:
+    return len(scope.rows().values_list("pk")[:MOST_COUNTED])
+
+
 def start(action: str, scope: Scope, *, actor: str) -> DeadLetterJob:
     """Stores the job and does its first batch; small ones are done on return.
 
     Raises InvalidInput where neither a recipient nor a time is named, JobRunning where the sender has one running.
     """
-    if not scope.recipient and scope.since is None:
-        raise InvalidInput(
-            gettext("Name a recipient, or since when: all dead letters at once are nobody's intention.")
-        )
+    _check(scope)
     now = timezone.now()
     until = min(scope.until or now, now)
     scope = Scope(scope.sender_id, scope.recipient, scope.since, until)
@@ -60,7 +92,7 @@ def start(action: str, scope: Scope, *, actor: str) -> DeadLetterJob:
         until=until,
         requested_by=actor,
         requested_at=now,
-        estimate=len(scope.rows().values_list("pk")[:MOST_COUNTED]),
+        estimate=_count(scope),
     )
     try:
         with history.atomic():

@@ -73,7 +73,8 @@ class CodePage(FormView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         found = halfway.of(request)
-        if found is None:
+        # Somebody may have taken the second factor away meanwhile: then there is no code to ask for.
+        if found is None or not SecondFactor.objects.filter(user=found[0]).exists():
             messages.info(request, _("Log in again."))
             return HttpResponseRedirect(reverse("admin:login"))
         self.user, self.to = found

@@ -36,6 +36,7 @@ from dmr_project.lib.timeouts import timeout
 CONNECT_SECONDS = 3.0  # TLS included
 TOTAL_SECONDS = 10.0
 ANSWER_BYTES = 64 * 1024  # read to keep the connection alive; more closes it
+MOST_SPOILT = 5  # connections that are given up before one request
 MOST_KNOWN = 10_000  # endpoints whose address, written out, is kept
 # Ends the head of each request; nothing is to be inflated.
 _SAME_OF_ALL = "User-Agent: dmr-relay\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\r\n"
@@ -117,7 +118,7 @@ class Session:
                 self._requests.clear()
             request = aiohttp.ClientRequest("POST", to, loop=asyncio.get_running_loop(), ssl=tls)
             self._requests[to, tls] = request
-        while True:
+        for _ in range(MOST_SPOILT):
             try:
                 connection = await self.connector.connect(request, [], self.timeout)
             except asyncio.TimeoutError as error:
@@ -125,6 +126,7 @@ class Session:
             if connection.protocol is not None and not connection.protocol.should_close:
                 return connection
             connection.close()  # something came while nothing was asked: it would be taken for our answer
+        raise AnswerUnreadable("it speaks before it is asked")
 
 
 def open_session(

@@ -30,6 +30,7 @@ from participants.admin.look import (
     ReadOnlyAdmin,
     actor,
     badge,
+    chosen_by_filters,
     differences,
     told,
 )
@@ -210,7 +211,7 @@ class ChangeAdmin(ReadOnlyAdmin):
         """What the filters choose, as JSON lines, the oldest first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        chosen: Any = self.get_changelist_instance(request).get_queryset(request)
+        chosen = chosen_by_filters(self, request)
         rows = chosen.filter(number__isnull=False).order_by("number")
         if rows[MOST_EXPORTED : MOST_EXPORTED + 1]:
             said = gettext(

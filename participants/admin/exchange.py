@@ -22,7 +22,18 @@ from django.views.decorators.cache import never_cache
 
 from dmr_project.lib.errors import DomainError
 from participants.admin.bulk import PerhapsWhy
-from participants.admin.look import BLUE, GREEN, GREY, RED, FileInput, HistoryPages, actor, badge, shown
+from participants.admin.look import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    FileInput,
+    HistoryPages,
+    actor,
+    badge,
+    chosen_by_filters,
+    shown,
+)
 from participants.exchange import applying, plan, reading, writing
 from participants.exchange.columns import COLUMNS
 from participants.exchange.plan import Verdict
@@ -70,7 +81,7 @@ class ExchangePages(HistoryPages):
         """What the filters of the list choose."""
         if not self.has_export_permission(request) or form not in writing.FORMATS:
             raise PermissionDenied
-        chosen: Any = self.get_changelist_instance(request).get_queryset(request)
+        chosen = chosen_by_filters(self, request)
         asked = {name: str(value) for name, value in request.GET.items() if value}
         return download(request, chosen, form, asked)
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -111,6 +112,14 @@ def differences(change: Change) -> list[tuple[str, str, str]]:
         return shown(audit_words.value(change.kind, name, said.get(name)))
 
     return [(audit_words.field(change.kind, name), value(before, name), value(after, name)) for name in names]
+
+
+def chosen_by_filters(admin: Any, request: HttpRequest) -> Any:
+    """All rows that the list's address chooses, as for its page. Raises BadRequest where it asks for what is not."""
+    try:
+        return admin.get_changelist_instance(request).get_queryset(request)
+    except IncorrectLookupParameters as error:
+        raise BadRequest("The address asks for a filter that the list does not have.") from error
 
 
 class HistoryPages(ModelAdmin):

@@ -38,7 +38,7 @@ def export(
         actor,
         kind="participant",
         subject=f"{count} participants as {form.upper()}",
-        after={"format": form, "count": count, **(asked or {})},
+        after={**(asked or {}), "format": form, "count": count},
     )
     found = rows.iterator(chunk_size=_BATCH)
     return _csv(found) if form == "csv" else _json(found)

@@ -119,6 +119,26 @@ def test_the_log_says_who_exported_what() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("query", [{"format": "pdf"}, {"count": "1"}, {"status__exact": ["a"], "x__y": "1"}])
+def test_an_address_that_asks_for_no_filter_of_the_list_is_refused(query: dict[str, Any]) -> None:
+    client = browser(person(roles.REGISTRAR, roles.AUDITOR))
+    for url in (
+        reverse("admin:participants_participant_export", args=["csv"]),
+        reverse("admin:participants_change_export"),
+    ):
+        assert client.get(url, query).status_code == 400
+    assert not Change.objects.filter(action="export").exists()
+
+
+@pytest.mark.django_db
+def test_what_was_asked_for_does_not_hide_what_was_given() -> None:
+    rows = Participant.objects.all()
+    writing.export(rows, "csv", actor="tests", asked={"format": "json", "count": "0", "q": "bot"})
+    said = Change.objects.get(action="export").after
+    assert (said["format"], said["count"], said["q"]) == ("csv", 0, "bot")
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_what_is_selected_is_exported(form: str) -> None:
     chosen, other = factories.participant(), factories.participant()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection, transaction
+from django.test import Client
 from django.utils import timezone
 
 from dmr_project.lib.errors import Forbidden, InvalidInput, NotFound
-from participants import directory, life, outages, registry
-from participants.models import Announcement, Institution, Outage, Participant
+from participants import calendar_feeds, directory, life, outages, registry
+from participants.models import Announcement, CalendarFeed, Institution, Outage, Participant
 from participants.statuses import LIFE
 from relay import own_messages
 from tests import factories
@@ -62,6 +64,39 @@ def test_outages_that_are_announced_at_once_hold_as_one() -> None:
     rows = list(Outage.objects.order_by("begins_at"))
     assert len(rows) == 6
     assert (bot.row.held_from, bot.row.held_until) == (rows[0].begins_at, rows[-1].ends_at)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_calendar_addresses_made_at_once_one_is_good(client: Client) -> None:
+    bot = factories.participant()
+    made: list[str] = []
+    in_threads(6, lambda: made.append(calendar_feeds.make(participant=bot.row)))
+    assert len(made) == 6
+    assert CalendarFeed.objects.count() == 1
+    assert [client.get(urlsplit(each).path).status_code for each in made].count(200) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_outages_write_down_waits_for_nobody_who_waits_for_it() -> None:
+    """Several windows at once, in another order than that in which staff suspend the same participants."""
+    bots = [factories.participant() for _ in range(12)]
+    for place, bot in enumerate(reversed(bots)):
+        factories.outage(bot, begins_in=60 * place, seconds=6000)
+    rows = Participant.objects.filter(pk__in=[bot.row.pk for bot in bots])
+    turns = iter(range(100))
+
+    def turn() -> None:
+        number = next(turns)
+        for step in range(5):
+            if number % 2:
+                rows.update(held_from=None, held_until=None)  # as if nothing had been written down
+                outages.keep_time()
+            else:
+                registry.move(rows, "Suspended" if step % 2 else "Active", actor="anna")
+
+    in_threads(4, turn)
+    outages.keep_time()
+    assert not rows.filter(held_until=None).exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
 from participants.models import Change
 from relay import admin, dead_letter_jobs, tasks
-from relay.models import DeadLetterJob, Delivery, State
+from relay.models import DeadLetterJob, Delivery, Message, State
+from staff import roles
 from tests import factories
-from tests.staff.people import chosen
+from tests.staff.people import browser, chosen, person
 
 pytestmark = pytest.mark.django_db
 ADD = "admin:relay_deadletterjob_add"
@@ -36,8 +39,49 @@ def letters(count: int) -> list[Delivery]:
 
 
 def ask(client: Client, **fields: str) -> Any:
+    """Asks, looks at what would be done, and says yes."""
+    first = foresee(client, **fields)
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', first.content.decode()))
+    return client.post(reverse(ADD), hidden, follow=True) if "confirmed" in hidden else first
+
+
+def foresee(client: Client, **fields: str) -> Any:
     known = {"action": "requeue", "recipient_name": "", "since_0": "", "since_1": "", "until_0": "", "until_1": ""}
     return client.post(reverse(ADD), known | fields, follow=True)
+
+
+def test_it_first_shows_what_it_would_do(admin_client: Client) -> None:
+    dead = letters(3)
+    Message.objects.filter(pk=dead[0].message_id).update(payload_deleted_at=NOON)
+    page = foresee(admin_client, recipient_name=dead[0].recipient_name).content.decode()
+    assert "3 dead letters are found." in page
+    assert "Nothing is done yet." in page
+    assert page.count("tried at once") == 2
+    assert "left alone: its payload was deleted" in page
+    assert not DeadLetterJob.objects.exists()
+    assert Delivery.objects.filter(state=State.DEAD).count() == 3
+
+
+def test_what_died_after_it_was_shown_is_not_among_it(admin_client: Client) -> None:
+    dead = letters(2)
+    with time_machine.travel(NOON + timedelta(hours=1), tick=False) as clock:
+        first = foresee(admin_client, recipient_name=dead[0].recipient_name).content.decode()
+        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', first))
+        clock.shift(60)
+        Delivery.objects.filter(pk=dead[1].pk).update(ended_at=NOON + timedelta(hours=1, seconds=30))
+        admin_client.post(reverse(ADD), hidden)
+    assert DeadLetterJob.objects.get().done == 1
+
+
+def test_where_none_is_found_there_is_nothing_to_start(admin_client: Client) -> None:
+    page = foresee(admin_client, action="discard", recipient_name="nobody").content.decode()
+    assert "0 dead letters are found." in page
+    assert 'type="submit" class="default"' not in page
+
+
+def test_who_may_not_start_is_shown_nothing() -> None:
+    client = browser(person(roles.VIEWER))
+    assert foresee(client, recipient_name="anybody").status_code == 403
 
 
 def test_requeues_many_and_shows_how_far_it_is(admin_client: Client) -> None:

@@ -309,6 +309,19 @@ def test_an_administrator_takes_it_away(clock: time_machine.Traveller) -> None:
 
 
 @pytest.mark.django_db
+def test_one_that_was_taken_away_between_the_steps_is_not_asked_for(clock: time_machine.Traveller) -> None:
+    user, _ = equipped(clock)
+    client = Client()
+    give_password(client, user)
+    second_factor.take_away(user, actor="root")
+    assert client.get(CODE_PAGE)["Location"] == "/admin/login/"
+    assert give_code(client, code())["Location"] == "/admin/login/"
+    assert not is_in(client)
+    with pytest.raises(second_factor.WrongCode):  # taken away after the page was asked for
+        second_factor.check(user, code())
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("name", ["own", "superuser"])
 def test_nobody_takes_away_their_own_or_a_superusers(clock: time_machine.Traveller, name: str) -> None:
     user, _ = equipped(clock, roles.ADMINISTRATOR, is_superuser=name == "superuser")

@@ -27,6 +27,7 @@ class Server:
 
     answers: list[bytes] = field(default_factory=list)
     url: str = ""
+    greeting: bytes = b""  # said at once
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)  # by the client, at least one
@@ -50,6 +51,7 @@ class Server:
         self.connections += 1
         self.writers.append(writer)
         self.serving.add(asyncio.current_task())
+        writer.write(self.greeting)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -221,6 +223,17 @@ def test_what_comes_unasked_is_not_taken_for_the_next_answer() -> None:
 
     assert talk(server, say) == [202, 202]
     assert server.connections == 2
+
+
+def test_one_that_speaks_first_is_given_up_and_not_connected_to_without_end() -> None:
+    server = Server(greeting=b"220 mail.example ESMTP\r\n")
+
+    async def say(session: http.Session) -> None:
+        with pytest.raises(aiohttp.ClientError):
+            await http.post(session, server.url, b"body", {})
+
+    talk(server, say)
+    assert server.connections <= http.MOST_SPOILT
 
 
 def test_one_that_was_closed_meanwhile_is_not_used() -> None:
