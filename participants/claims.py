@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.utils import timezone
@@ -14,6 +15,7 @@ from participants import announcements, history, keys, letters, links, names, re
 from participants.models import ActorKind, Claim, Language, Participant
 
 LIFETIME = timedelta(days=14)
+BATCH = 500  # rows of a statement
 FETCHED = Sentence("fetched by its link")()
 CLAIMANT = history.Actor("claim link", ActorKind.UNKNOWN)  # whoever has it
 
@@ -23,6 +25,32 @@ def offer(participant: Participant, *, actor: str, language: str = Language.ESTO
 
     Raises InvalidInput where nobody's address is known, Forbidden.
     """
+    return offer_all([participant], actor=actor, language=language)[0]
+
+
+def offer_all(participants: Sequence[Participant], *, actor: str, language: str = Language.ESTONIAN) -> list[Claim]:
+    """The same for many, in few statements: to all of them, or to none."""
+    for participant in participants:
+        _check(participant)
+    now = timezone.now()
+    made = [links.new() for _participant in participants]
+    with history.atomic():
+        waiting = Claim.objects.filter(participant__in=participants, claimed_at=None, revoked_at=None)
+        waiting.update(revoked_at=now)
+        rows = [
+            Claim(participant=participant, token_digest=digest, language=language, expires_at=now + LIFETIME)
+            for participant, (_token, digest) in zip(participants, made, strict=True)
+        ]
+        Claim.objects.bulk_create(rows, batch_size=BATCH)
+        for row in rows:
+            _note("offer key", row, actor)
+        letters.claims(
+            (row, links.address("join:claim", token)) for row, (token, _digest) in zip(rows, made, strict=True)
+        )
+    return rows
+
+
+def _check(participant: Participant) -> None:
     if participant.is_relay or participant.status in statuses.VOID:
         raise Forbidden(
             gettext("%(participant)s gets no key: it is %(relay)s, or was deleted or revoked.")
@@ -33,16 +61,6 @@ def offer(participant: Participant, *, actor: str, language: str = Language.ESTO
             "participant": participant
         }
         raise InvalidInput(detail, errors=[{"field": "technical_email", "detail": detail}])
-    token, digest = links.new()
-    now = timezone.now()
-    with history.atomic():
-        participant.claims.filter(claimed_at=None, revoked_at=None).update(revoked_at=now)
-        row = Claim.objects.create(
-            participant=participant, token_digest=digest, language=language, expires_at=now + LIFETIME
-        )
-        _note("offer key", row, actor)
-        letters.claim(row, links.address("join:claim", token))
-    return row
 
 
 def find(token: str) -> Claim:

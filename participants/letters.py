@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.utils import timezone, translation
@@ -75,9 +76,14 @@ def withdrawn(row: Application) -> None:
     )
 
 
-def claim(row: Claim, link: str) -> None:
+def claims(rows: Iterable[tuple[Claim, str]]) -> None:
+    """Each with its link."""
+    mail.post_all(_claim(row, link) for row, link in rows)
+
+
+def _claim(row: Claim, link: str) -> mail.Written:
     participant = row.participant
-    post(
+    return written(
         participant.technical_email or participant.contact_email,
         row.language,
         _("Fetch the key of %(name)s"),
@@ -112,10 +118,14 @@ def language_of(participant: Participant) -> str:
 
 
 def post(to: str, language: str, subject: Promise | str, *paragraphs: Promise | str, **facts: Any) -> None:
+    mail.post_all([written(to, language, subject, *paragraphs, **facts)])
+
+
+def written(to: str, language: str, subject: Promise | str, *paragraphs: Promise | str, **facts: Any) -> mail.Written:
     with translation.override(language):
         greeting, *said = (str(each) for each in (_("Hello,"), *paragraphs, SIGNED))
         text = "\n\n".join([greeting, *(each % facts for each in said)])
-        mail.post(to, str(subject) % facts, f"{text}\n")
+        return mail.Written(to, str(subject) % facts, f"{text}\n")
 
 
 def day(moment: Any) -> str:

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from django.db.models import QuerySet
+
 from participants import directory
 from participants.chain import GENESIS
 from participants.models import Archive, Change, Participant
@@ -95,6 +97,15 @@ def entry(row: Participant) -> dict[str, str]:
         "type": row.type,
         "status": row.status,
     }
+
+
+def entries(rows: QuerySet[Participant]) -> list[dict[str, str]]:
+    """The same of many: thousands of rows of a model would cost ten times as much."""
+    columns = ("public_id", "name", "institution__public_id", "host", "type", "status")
+    return [
+        {"id": str(key), "name": name, "institutionId": str(owner), "host": host, "type": kind, "status": status}
+        for key, name, owner, host, kind, status in rows.values_list(*columns)
+    ]
 
 
 _newest: tuple[int, Position] = (-1, START)  # the registry's version, and the list's position then

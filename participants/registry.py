@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from participants.scopes import write as write_scopes
 
 Row = TypeVar("Row", Institution, Participant, Room)
 
+BATCH = 500  # rows of a statement
 KEY_LENGTHS = (12, 50)  # of a key that staff choose themselves; the network's contract
 
 
@@ -47,10 +48,10 @@ class WrongStatus(Conflict):
     title = "The participant's status does not allow this"
 
 
-def check(row: Institution | Participant | Room) -> None:
-    """Raises InvalidInput, which names each bad field."""
+def check(row: Institution | Participant | Room, *, but: Collection[str] = ()) -> None:
+    """Raises InvalidInput, which names each bad field. `but`: fields that are checked otherwise."""
     try:
-        row.clean_fields()
+        row.clean_fields(exclude=set(but))
     except ValidationError as error:
         errors = [{"field": field, "detail": " ".join(messages)} for field, messages in error.message_dict.items()]
         raise InvalidInput("; ".join(f"{each['field']} {each['detail']}" for each in errors), errors=errors) from None
@@ -80,13 +81,28 @@ def register(participant: Participant, *, actor: str, key: str | None = None) ->
 
 def enrol(participant: Participant, *, actor: str) -> None:
     """Saves a new participant without a key, and lets it into the room `national`. Raises InvalidInput, NameTaken."""
-    check(participant)
+    enrol_all([participant], actor=actor)
+
+
+def enrol_all(participants: Sequence[Participant], *, actor: str) -> None:
+    """The same for many, in few statements: all of them, or none."""
+    for participant in participants:
+        check(participant, but=("institution",))  # which _hold() does at once
     with history.atomic():
-        _hold(participant.institution)
-        _insert(participant)
-        Membership.objects.create(room=_national(), participant=participant)
-        after = {**history.facts(participant), "rooms": [names.NATIONAL]}
-        history.record("register", participant, actor, after=after)
+        _hold(participant.institution for participant in participants)
+        try:
+            with transaction.atomic():
+                Participant.objects.bulk_create(participants, batch_size=BATCH)
+        except IntegrityError:
+            wished = [participant.name for participant in participants]
+            taken = Participant.objects.present().filter(name__in=wished).order_by("name")
+            raise _name_taken(taken.values_list("name", flat=True).first() or wished[0]) from None
+        room = _national()
+        members = [Membership(room=room, participant=participant) for participant in participants]
+        Membership.objects.bulk_create(members, batch_size=BATCH)
+        for participant in participants:
+            after = {**history.facts(participant), "rooms": [names.NATIONAL]}
+            history.record("register", participant, actor, after=after)
 
 
 def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ()) -> Row:
@@ -99,30 +115,53 @@ def update(row: Row, *, actor: str, reason: str = "", but: Collection[str] = ())
         model: Any = type(row)
         # Messages to it are accepted meanwhile: their rows refer to its key, which stays.
         stored = model.objects.select_for_update(no_key=True).get(pk=row.pk)
-        if getattr(stored, "deleted_at", None) is not None:
-            raise NotFound(gettext("%(stored)s was deleted.") % {"stored": stored})
-        for name in but:
-            setattr(row, name, getattr(stored, name))
-        before, after = history.facts(stored), history.facts(row)
-        changed = [name for name in after if before[name] != after[name]]
-        if not changed:
-            return row
-        if isinstance(row, Participant):
-            if stored.name == names.RELAY:
-                raise Forbidden(
-                    gettext("%(relay)s is this relay's own entry; its endpoint follows DMR_PUBLIC_URL.")
-                    % {"relay": names.RELAY}
-                )
-            _hold(row.institution)
-            changed += _follow(stored, row, reason)
-            after = history.facts(row)
-        try:
-            with transaction.atomic():
-                row.save(update_fields=changed)
-        except IntegrityError:
-            raise NameTaken(gettext("The name %(name)r is taken.") % {"name": row.name}) from None
-        history.record("change", row, actor, before=before, after=after, reason=reason)
+        if isinstance(row, Participant) and row.institution_id != stored.institution_id:
+            _hold([row.institution])
+        _save(stored, row, actor, reason, but)
     return row
+
+
+def update_all(
+    participants: Sequence[Participant], *, actor: str, reason: str = "", but: Collection[str] = ()
+) -> None:
+    """The same for many participants, in fewer statements: all of them, or none. Raises as update() does."""
+    for participant in participants:
+        check(participant, but=("institution",))  # which _hold() does at once
+    with history.atomic():
+        rows = Participant.objects.select_for_update(no_key=True).order_by("pk")
+        stored = rows.in_bulk([participant.pk for participant in participants])
+        _hold(
+            each.institution
+            for each in participants
+            if each.pk in stored and each.institution_id != stored[each.pk].institution_id
+        )
+        for participant in participants:
+            _save(stored[participant.pk], participant, actor, reason, but)
+
+
+def _save(stored: Any, row: Any, actor: str, reason: str, but: Collection[str]) -> None:
+    """Writes what differs from what is `stored`, which is locked. What it raises must undo the transaction."""
+    if getattr(stored, "deleted_at", None) is not None:
+        raise NotFound(gettext("%(stored)s was deleted.") % {"stored": stored})
+    for name in but:
+        setattr(row, name, getattr(stored, name))
+    before, after = history.facts(stored), history.facts(row)
+    changed = [name for name in after if before[name] != after[name]]
+    if not changed:
+        return
+    if isinstance(row, Participant):
+        if stored.name == names.RELAY:
+            raise Forbidden(
+                gettext("%(relay)s is this relay's own entry; its endpoint follows DMR_PUBLIC_URL.")
+                % {"relay": names.RELAY}
+            )
+        changed += _follow(stored, row, reason)
+        after = history.facts(row)
+    try:
+        row.save(update_fields=changed)
+    except IntegrityError:
+        raise _name_taken(row.name) from None
+    history.record("change", row, actor, before=before, after=after, reason=reason)
 
 
 def _follow(stored: Participant, row: Participant, reason: str) -> list[str]:
@@ -410,10 +449,14 @@ def _national() -> Room:
     return room
 
 
-def _hold(institution: Institution) -> None:
-    """Keeps the institution from being deleted meanwhile. Raises InvalidInput where it is gone."""
-    if not Institution.objects.present().select_for_update().filter(pk=institution.pk).first():
-        detail = f"{institution} was deleted"
+def _hold(institutions: Iterable[Institution]) -> None:
+    """Keeps them from being deleted meanwhile. Raises InvalidInput where one is gone."""
+    wanted = {each.pk: each for each in institutions}
+    if not wanted:
+        return
+    rows = Institution.objects.present().filter(pk__in=wanted).select_for_update().order_by("pk")
+    for key in wanted.keys() - set(rows.values_list("pk", flat=True)):
+        detail = f"{wanted[key]} was deleted"
         raise InvalidInput(detail, errors=[{"field": "institutionId", "detail": detail}])
 
 
@@ -422,4 +465,8 @@ def _insert(row: Institution | Participant | Room) -> None:
         with transaction.atomic():
             row.save(force_insert=True)
     except IntegrityError:
-        raise NameTaken(gettext("The name %(name)r is taken.") % {"name": row.name}) from None
+        raise _name_taken(row.name) from None
+
+
+def _name_taken(name: str) -> NameTaken:
+    return NameTaken(gettext("The name %(name)r is taken.") % {"name": name})

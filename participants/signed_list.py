@@ -77,8 +77,7 @@ def changed_at(position: Position) -> datetime:
 
 def _make(position: Position, keyring: Keyring, issued_at: datetime) -> SignedList:
     signer = keyring.signer()
-    rows = Participant.objects.active().select_related("institution").order_by("name")
-    participants = [listing.entry(row) for row in rows]
+    participants = listing.entries(Participant.objects.active().order_by("name"))
     said = {
         "version": position.number,
         "issuedAt": moment(issued_at),

@@ -20,6 +20,7 @@ from dmr_project.lib.api import APIEndpoint, json_object
 from dmr_project.lib.errors import InvalidInput, NotFound
 from participants import directory, history, registry, statuses
 from participants.authentication import ApiKeyAuthentication, IsParticipant, IsStaffKey, caller
+from participants.listing import entries
 from participants.models import Institution, Participant
 from participants.scopes import Scope
 
@@ -169,12 +170,12 @@ def listing(version: int, types: tuple[str, ...]) -> bytes:
     """The list as JSON, built once for each version of the registry and process."""
     key = (version, types)
     if key not in _listed:
-        rows = Participant.objects.active().select_related("institution").order_by("name")
+        rows = Participant.objects.active().order_by("name")
         if types:
             rows = rows.filter(type__in=types)
         if len(_listed) > 16:
             _listed.clear()
-        _listed[key] = json.dumps([participant_shape(row) for row in rows]).encode()
+        _listed[key] = json.dumps(entries(rows)).encode()
     return _listed[key]
 
 

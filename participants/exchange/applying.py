@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from dmr_project.lib.errors import Conflict, DomainError, InvalidInput
-from participants import claims, history, registry
+from participants import claims, directory, history, registry
 from participants.exchange import plan
-from participants.exchange.plan import Entry, Plan, Verdict
+from participants.exchange.plan import Plan, Verdict
 from participants.exchange.reading import Row
 from participants.models import Participant
-
-# Steps of a participant's life change these, perhaps just now.
-LIFE = ("status", "suspended_until")
+from participants.statuses import LIFE
 
 
 class PlanChanged(Conflict):
@@ -38,21 +36,16 @@ def apply(rows: Sequence[Row], digest: str, *, actor: str, reason: str = "", sou
     `source`: what the file is called, for the log. Raises PlanChanged where the rows now give another plan,
     InvalidInput where it refuses any.
     """
+    # Planning takes longest, and so comes before anything is locked: the relay goes on accepting meanwhile.
+    version = directory.registry_version()
+    found = plan.make(rows)
+    _check(found, digest)
     with history.atomic():
-        _lock(rows)
-        found = plan.make(rows)
-        if found.digest != digest:
-            raise PlanChanged(_("Something changed since this was shown. Look at it again."))
-        if found.is_refused:
-            raise InvalidInput(_("Nothing is imported while a row is refused: mend the file, or take the row out."))
-        without_link: list[str] = []
-        for entry in found.entries:
-            try:
-                _apply(entry, actor, reason, without_link)
-            except DomainError as error:
-                said = _("Row %(place)s: %(detail)s Nothing was imported.")
-                raise PlanChanged(said % {"place": entry.place, "detail": error.detail}) from error
-        done = Done(found.counts[Verdict.NEW], found.counts[Verdict.CHANGED], without_link)
+        _lock(found)
+        if directory.registry_version() != version:  # whoever changes the registry counts it up
+            found = plan.make(rows)
+            _check(found, digest)
+        done = Done(found.counts[Verdict.NEW], found.counts[Verdict.CHANGED], _apply(found, actor, reason))
         history.note(
             "import",
             actor,
@@ -64,29 +57,32 @@ def apply(rows: Sequence[Row], digest: str, *, actor: str, reason: str = "", sou
     return done
 
 
-def _lock(rows: Sequence[Row]) -> None:
-    """Keeps those that the file may change as they are, in the order in which everybody locks them."""
-    found = _changing(plan.make(rows))
-    list(Participant.objects.filter(pk__in=found).select_for_update(no_key=True).order_by("pk").values_list("pk"))
+def _check(found: Plan, digest: str) -> None:
+    if found.digest != digest:
+        raise PlanChanged(_("Something changed since this was shown. Look at it again."))
+    if found.is_refused:
+        raise InvalidInput(_("Nothing is imported while a row is refused: mend the file, or take the row out."))
 
 
-def _changing(found: Plan) -> list[int]:
-    return [
-        each.participant.pk
-        for each in found.entries
-        if each.participant is not None and each.verdict is Verdict.CHANGED
-    ]
+def _lock(found: Plan) -> None:
+    """Keeps those that the file changes as they are, in the order in which everybody locks them."""
+    keys = [row.pk for row in _rows(found, Verdict.CHANGED)]
+    list(Participant.objects.filter(pk__in=keys).select_for_update(no_key=True).order_by("pk").values_list("pk"))
 
 
-def _apply(entry: Entry, actor: str, reason: str, without_link: list[str]) -> None:
-    row = entry.participant
-    if row is None or entry.verdict is Verdict.UNCHANGED:
-        return
-    if entry.verdict is Verdict.CHANGED:
-        registry.update(row, actor=actor, reason=reason, but=LIFE)
-        return
-    registry.enrol(row, actor=actor)
-    if row.technical_email or row.contact_email:
-        claims.offer(row, actor=actor)
-    else:
-        without_link.append(row.name)
+def _apply(found: Plan, actor: str, reason: str) -> list[str]:
+    """Returns the names of new ones that have no contact to mail a link to."""
+    new, changed = _rows(found, Verdict.NEW), _rows(found, Verdict.CHANGED)
+    reached = [row for row in new if row.technical_email or row.contact_email]
+    try:
+        registry.update_all(changed, actor=actor, reason=reason, but=LIFE)
+        registry.enrol_all(new, actor=actor)
+        claims.offer_all(reached, actor=actor)
+    except DomainError as error:
+        raise PlanChanged(_("%(detail)s Nothing was imported.") % {"detail": error.detail}) from error
+    named = {row.pk for row in reached}
+    return [row.name for row in new if row.pk not in named]
+
+
+def _rows(found: Plan, verdict: Verdict) -> list[Participant]:
+    return [each.participant for each in found.entries if each.participant and each.verdict is verdict]

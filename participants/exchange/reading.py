@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -17,6 +18,7 @@ from participants.exchange.columns import BY_NAME, unguarded
 MOST_BYTES = 4 * 1024 * 1024
 MOST_ROWS = 10_000
 DELIMITERS = ";,\t"
+WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods; .xls
 BALTIC = "cp1257"  # what Windows in Estonian calls ANSI
 
 
@@ -40,6 +42,8 @@ def read(content: bytes) -> Read:
     """Raises InvalidInput, which says what of the file as a whole cannot be read."""
     if len(content) > MOST_BYTES:
         raise refused(_("The file is larger than %(most)s bytes.") % {"most": MOST_BYTES})
+    if content.startswith(WORKBOOK):
+        raise refused(_("This is a workbook of a spreadsheet program: save it as CSV there, and send that."))
     text, encoding = decoded(content)
     if not text.strip():
         raise refused(_("The file is empty."))
@@ -131,7 +135,7 @@ def _check_columns(names: list[str]) -> None:
     unknown = [each[:50] or "–" for each in names if each not in BY_NAME]
     if unknown:
         raise refused(_("There is no such column: %(names)s.") % {"names": ", ".join(unknown[:20])})
-    double = sorted({each for each in names if names.count(each) > 1})
+    double = sorted(each for each, count in Counter(names).items() if count > 1)
     if double:
         raise refused(_("A column stands there twice: %(names)s.") % {"names": ", ".join(double)})
     if "id" not in names and "name" not in names:

@@ -14,6 +14,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -176,8 +177,8 @@ def test_new_ones_are_registered_as_ever_and_get_a_link_and_no_key(office: Insti
     actions = Change.objects.filter(actor="anna").order_by("number").values_list("action", "subject")
     assert list(actions) == [
         ("register", "new-bot"),
-        ("offer key", "new-bot"),
         ("register", "quiet-bot"),
+        ("offer key", "new-bot"),
         ("import", "2 new, 0 changed participants"),
     ]
 
@@ -221,18 +222,64 @@ def test_one_refused_row_refuses_all(office: Institution) -> None:
 def test_a_refusal_in_the_middle_undoes_what_was_before_it(
     office: Institution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enrol = registry.enrol
+    bot = factories.participant("bot-old")
 
-    def second_is_refused(row: Participant, *, actor: str) -> None:
-        if row.name == "bot-two":
-            raise registry.NameTaken("The name 'bot-two' is taken.")
-        enrol(row, actor=actor)
+    def somebody_is_first(found: Plan) -> None:
+        """Whoever commits after the look at the registry's version."""
+        Participant.objects.create(name="bot-two", institution=bot.row.institution, host="http://x.invalid/")
 
-    monkeypatch.setattr(registry, "enrol", second_is_refused)
-    with pytest.raises(applying.PlanChanged, match="Row 2: The name 'bot-two' is taken"):
-        do(new("bot-one"), new("bot-two"))
+    monkeypatch.setattr(applying, "_lock", somebody_is_first)
+    with pytest.raises(applying.PlanChanged, match=r"The name 'bot-two' is taken\. Nothing was imported"):
+        do({"name": bot.name, "contact_name": "Anna"}, new("bot-one"), new("bot-two"))
+    bot.row.refresh_from_db()
+    assert bot.row.contact_name == ""
     assert not Participant.objects.filter(institution=office).exists()
     assert not Change.objects.filter(actor="anna").exists()
+    assert not Mail.objects.exists()
+
+
+def test_planning_holds_nothing_and_is_done_again_only_after_a_change(
+    office: Institution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = factories.participant("bot-one")
+    make, within = plan.make, []
+
+    def noted(rows: Any) -> Plan:
+        within.append(len(connection.savepoint_ids))
+        return make(rows)
+
+    monkeypatch.setattr(applying.plan, "make", noted)
+    outside = len(connection.savepoint_ids)
+    rows = reading.read(json.dumps([{"name": bot.name, "contact_name": "Anna"}]).encode()).rows
+    applying.apply(rows, make(rows).digest, actor="anna")
+    assert within == [outside], "in no transaction of its own"
+
+
+def test_what_somebody_changes_between_planning_and_doing_is_seen(
+    office: Institution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = factories.participant("bot-one")
+    lock = applying._lock
+
+    def somebody_is_first(found: Plan) -> None:
+        bot.row.contact_name = "Bert"
+        registry.update(bot.row, actor="somebody else")
+        # What is recorded within a transaction counts at its end: this one's ended before ours began.
+        history.advance_version()
+        lock(found)
+
+    monkeypatch.setattr(applying, "_lock", somebody_is_first)
+    with pytest.raises(applying.PlanChanged, match="Something changed"):
+        do({"name": bot.name, "contact_name": "Anna"})
+
+
+def test_5000_rows_take_few_statements(office: Institution, django_assert_max_num_queries: Any) -> None:
+    bots = [factories.participant(f"bot-{number:03}") for number in range(20)]
+    rows = [{"name": bot.name, "contact_name": "Anna"} for bot in bots]
+    rows += [new(f"new-{number:03}", technical_email="t@tax.test") for number in range(200)]
+    with django_assert_max_num_queries(20 + 3 * len(bots)):  # each change its own, and its savepoint
+        do(*rows)
+    assert Claim.objects.count() == Mail.objects.count() == 200
 
 
 # -- the admin --

@@ -62,7 +62,8 @@ def test_a_row_of_another_length_is_at_fault_and_others_are_not() -> None:
         (b"name\nx\0y\n", "NUL"),
         (b"\xff\xfen", "no such column"),
         (b"name\n\xa1\x81\n", "neither UTF-8 nor Windows-1257"),
-        (b"PK\x03\x04", "no such column"),
+        (b"PK\x03\x04", "save it as CSV"),
+        (b"id;" * 1_000_000, "twice: id"),  # in less than a century
         (b'{"name": "x"}', "list of objects"),
         (b"[1]", "list of objects"),
         (b"[]", "names no participant"),
