@@ -1,6 +1,17 @@
 """The registry, who joins it, and the audit log in Django admin."""
 
-from participants.admin import announcements, audit, joining, outages, public_keys, registry, terms
+from participants.admin import (
+    announcements,
+    api_keys,
+    audit,
+    institutions,
+    joining,
+    outages,
+    participants,
+    public_keys,
+    rooms,
+    terms,
+)
 from participants.admin.look import CappedPaginator, ModelAdmin, ReadOnlyAdmin, TabularInline, actor, badge
 
 __all__ = [
@@ -10,11 +21,14 @@ __all__ = [
     "TabularInline",
     "actor",
     "announcements",
+    "api_keys",
     "audit",
     "badge",
+    "institutions",
     "joining",
     "outages",
+    "participants",
     "public_keys",
-    "registry",
+    "rooms",
     "terms",
 ]

@@ -1,4 +1,4 @@
-"""The registry's rows. What changes them is in registry.py and rooms.py, and leaves a Change."""
+"""The registry's rows. What changes them is in registry and rooms.py, and leaves a Change."""
 
 from __future__ import annotations
 

@@ -120,102 +120,115 @@ def act(
 BY_ITSELF: dict[str, Any] = {"actor": "the-bot", "kind": ActorKind.PARTICIPANT}
 
 # -- the registry --
-act("participants.registry.add")(lambda _: lambda: registry.add(Institution(name="Amet"), actor="anna"))
+act("participants.registry.rows.add")(lambda _: lambda: registry.add(Institution(name="Amet"), actor="anna"))
 
 
-@act("participants.registry.register")
+@act("participants.registry.enrolment.register")
 def register(world: World) -> object:
     row = Participant(institution=factories.institution(), name="new-bot", host="http://new.invalid/")
     return lambda: registry.register(row, actor="anna")
 
 
-@act("participants.registry.enrol")
+@act("participants.registry.enrolment.enrol")
 def enrol(world: World) -> object:
     row = Participant(institution=factories.institution(), name="new-bot", host="http://new.invalid/")
     return lambda: registry.enrol(row, actor="anna")
 
 
-@act("participants.registry.update", why=True)
+@act("participants.registry.enrolment.enrol_all")
+def enrol_all(world: World) -> object:
+    row = Participant(institution=factories.institution(), name="new-bot", host="http://new.invalid/")
+    return lambda: registry.enrol_all([row], actor="anna")
+
+
+@act("participants.registry.changes.update_all", why=True)
+def update_all(world: World) -> object:
+    row = world.bot
+    row.host = "http://elsewhere.invalid/"
+    return lambda: registry.update_all([row], actor="anna", reason=WHY)
+
+
+@act("participants.registry.changes.update", why=True)
 def update(world: World) -> object:
     row = world.bot
     row.host = "http://elsewhere.invalid/"
     return lambda: registry.update(row, actor="anna", reason=WHY)
 
 
-@act("participants.registry.change_participant")
+@act("participants.registry.changes.change_participant")
 def change_participant(world: World) -> object:
     row = world.bot
     row.host = "http://elsewhere.invalid/"
     return lambda: registry.change_participant(row, actor="anna", key="a-key-of-their-own")
 
 
-@act("participants.registry.set_status", why=True)
+@act("participants.registry.steps.set_status", why=True)
 def set_status(world: World) -> object:
     row = world.bot
     return lambda: registry.set_status([row], "Disabled", actor="anna", reason=WHY)
 
 
-@act("participants.registry.move", why=True)
+@act("participants.registry.steps.move", why=True)
 def move(world: World) -> object:
     row = world.bot
     return lambda: registry.move([row], "Disabled", actor="anna", reason=WHY)
 
 
-@act("participants.registry.set_success_statuses")
+@act("participants.registry.steps.set_success_statuses")
 def set_success_statuses(world: World) -> object:
     row = world.bot
     return lambda: registry.set_success_statuses([row], "2xx,300", actor="anna")
 
 
-@act("participants.registry.set_own_status", **BY_ITSELF)
+@act("participants.registry.own.set_own_status", **BY_ITSELF)
 def set_own_status(world: World) -> object:
     row = factories.participant("the-bot").row
     return lambda: registry.set_own_status(row.pk, "Disabled")
 
 
-@act("participants.registry.set_own_delivery_mode", **BY_ITSELF)
+@act("participants.registry.own.set_own_delivery_mode", **BY_ITSELF)
 def set_own_delivery_mode(world: World) -> object:
     row = factories.participant("the-bot").row
     return lambda: registry.set_own_delivery_mode(row.pk, "pull")
 
 
-@act("participants.registry.set_own_announcements", **BY_ITSELF)
+@act("participants.registry.own.set_own_announcements", **BY_ITSELF)
 def set_own_announcements(world: World) -> object:
     row = factories.participant("the-bot").row
     return lambda: registry.set_own_announcements(row.pk, "all")
 
 
-@act("participants.registry.remove_participant", why=True)
+@act("participants.registry.removal.remove_participant", why=True)
 def remove_participant(world: World) -> object:
     row = world.bot
     return lambda: registry.remove_participant(row, actor="anna", reason=WHY)
 
 
-@act("participants.registry.remove_unused_participant", why=True)
+@act("participants.registry.removal.remove_unused_participant", why=True)
 def remove_unused_participant(world: World) -> object:
     row = world.bot
     return lambda: registry.remove_unused_participant(row, actor="anna", reason=WHY)
 
 
-@act("participants.registry.remove_institution", why=True)
+@act("participants.registry.removal.remove_institution", why=True)
 def remove_institution(world: World) -> object:
     row = factories.institution()
     return lambda: registry.remove_institution(row, actor="anna", reason=WHY)
 
 
-@act("participants.registry.issue_key")
+@act("participants.registry.api_keys.issue_key")
 def issue_key(world: World) -> object:
     row = world.bot
     return lambda: registry.issue_key(row, actor="anna")
 
 
-@act("participants.registry.revoke_key", why=True)
+@act("participants.registry.api_keys.revoke_key", why=True)
 def revoke_key(world: World) -> object:
     key = world.bot.keys.get()
     return lambda: registry.revoke_key(key, actor="anna", reason=WHY)
 
 
-@act("participants.registry.ensure_own_entries", actor="system", kind=ActorKind.SYSTEM)
+@act("participants.registry.own_entries.ensure_own_entries", actor="system", kind=ActorKind.SYSTEM)
 def ensure_own_entries(world: World) -> object:
     return registry.ensure_own_entries
 
@@ -386,6 +399,12 @@ def withdraw_application(world: World) -> object:
 def offer(world: World) -> object:
     row = factories.participant(technical_email="a@amet.test").row
     return lambda: claims.offer(row, actor="anna")
+
+
+@act("participants.claims.offer_all")
+def offer_all(world: World) -> object:
+    row = factories.participant(technical_email="a@amet.test").row
+    return lambda: claims.offer_all([row], actor="anna")
 
 
 @act("participants.claims.claim", actor="claim link", kind=ActorKind.UNKNOWN)
@@ -577,6 +596,8 @@ ELSEWHERE = {
     "participants.log_ins.denied": "tests/participants/test_notes_who_comes_and_who_is_refused.py",
     "participants.log_ins.logged_in": "tests/participants/test_notes_who_comes_and_who_is_refused.py",
     "participants.log_ins.logged_out": "tests/participants/test_notes_who_comes_and_who_is_refused.py",
+    "participants.registry.own_entries.national": "part of enrol, and of ensure_own_entries",
+    "participants.registry.steps.set_on_each": "part of set_success_statuses and set_own_…",
     "participants.signing_keys.ensure": "tests/relay/test_rotates_delivery_keys.py",
     "relay.dead_letter_jobs.advance": "tests/relay/test_requeues_many.py",
     "relay.dead_letter_jobs.stop": "tests/relay/test_requeues_many.py",
@@ -632,7 +653,7 @@ def acts() -> set[str]:
 
 def test_the_walk_finds_acts() -> None:
     assert len(acts()) > 50
-    assert {"participants.registry.add", "participants.life.suspend", "updates.rollouts.start"} <= acts()
+    assert {"participants.registry.rows.add", "participants.life.suspend", "updates.rollouts.start"} <= acts()
 
 
 def test_every_act_is_tried() -> None:
