@@ -77,6 +77,7 @@ class DeadLetterFilter(admin.SimpleListFilter):
 
 class AttemptInline(TabularInline):
     model = Attempt
+    hide_title = True  # the columns say it all
     extra = 0
     can_delete = False
     fields = readonly_fields = ("number", "at", "duration", "status", "what_failed", "answer")

@@ -228,3 +228,10 @@ def test_many_are_taken_for_ruuter_at_once(admin_client: Client) -> None:
     assert (change.actor, change.before, change.after) == (
         "admin", {"success_statuses": "2xx"}, {"success_statuses": "2xx,300"},
     )  # fmt: skip
+
+
+def test_a_form_changes_and_deletes_no_other_row(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:participants_participant_add")).content.decode()
+    assert "add_id_institution" in page
+    assert "delete_id_institution" not in page
+    assert "change_id_institution" not in page

@@ -62,6 +62,13 @@ def test_it_first_shows_what_it_would_do(admin_client: Client) -> None:
     assert Delivery.objects.filter(state=State.DEAD).count() == 3
 
 
+def test_the_form_offers_nothing_but_to_show_it(admin_client: Client) -> None:
+    page = admin_client.get(reverse(ADD)).content.decode()
+    assert "Show what would be done" in page
+    assert "_addanother" not in page
+    assert "_continue" not in page
+
+
 def test_what_died_after_it_was_shown_is_not_among_it(admin_client: Client) -> None:
     dead = letters(2)
     with time_machine.travel(NOON + timedelta(hours=1), tick=False) as clock:

@@ -151,7 +151,8 @@ def test_the_progress_of_a_rollout(staff: Staff, anna: Client) -> None:
     assert second.participant.name in text_of(anna.get(url, {"target_state": "rolled_back"}))
     assert first.participant.name not in text_of(anna.get(url, {"target_state": "rolled_back"}))
     events = text_of(anna.get(reverse("admin:updates_target_change", args=[second.pk])))
-    assert "rolled_back" in events
+    assert "Rolled Back" in events
+    assert "rolled_back" not in events, "a state is said in words"
     with pytest.raises(reports.Contradiction):
         report(first, "failed")
     assert "contradicted" in text_of(anna.get(url))

@@ -233,6 +233,7 @@ def bar(wave: progress.WaveProgress) -> list[dict[str, Any]]:
 
 class Rows(TabularInline):
     extra = 0
+    hide_title = True  # the columns say it all
     per_page = 50
     can_delete = False
 
