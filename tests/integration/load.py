@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import os
+import signal
 import threading
 import time
 import uuid
@@ -147,6 +149,20 @@ class Load:
             return any(each.connection in ports for each in self.received() if each.at > began)
 
         wait_until(has_delivered, seconds, f"worker {pid} delivers")
+
+    def stop_with_some_in_flight(self, pid: int) -> None:
+        """Stops that worker process, until SIGCONT, at a moment in which recipients have something of its in hand."""
+
+        def is_stopped() -> bool:
+            os.kill(pid, signal.SIGSTOP)
+            ports = local_ports(pid)
+            answered = {id(each.received) for sink in self.sinks for each in sink.answered}
+            if any(each.connection in ports and id(each) not in answered for each in self.received()):
+                return True
+            os.kill(pid, signal.SIGCONT)
+            return False
+
+        wait_until(is_stopped, 20, f"worker {pid} has something in flight")
 
     @contextlib.contextmanager
     def fault(self, before: float = 1.0, after: float = 1.0) -> Iterator[None]:

@@ -170,7 +170,7 @@ def test_worker_stopped_past_its_leases(product: Product, load: Load) -> None:
         load.have_much_in_flight()
         lost = product.metric("dmr_leases_lost_total")
         with load.fault():
-            os.kill(product.pid("worker"), signal.SIGSTOP)
+            load.stop_with_some_in_flight(product.pid("worker"))
         try:
             load.flow(seconds=LEASE_SECONDS + 30)
             wait_until(lambda: product.metric("dmr_leases_lost_total") > lost, LEASE_SECONDS + 15, "leases run out")
