@@ -336,6 +336,8 @@ WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothi
 WHITENOISE_AUTOREFRESH = False
 LOCALE_PATHS = [BASE_DIR / "dmr_project" / "locale"]
 LANGUAGES = [("et", "Eesti"), ("en", "English")]
+# Of mails to staff who have chosen none in the admin.
+STAFF_LANGUAGE = env.choice("DMR_STAFF_LANGUAGE", ("en", "et"))
 LANGUAGE_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600

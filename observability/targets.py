@@ -20,14 +20,15 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def targets() -> list[dict[str, Any]]:
-    """`[{"targets": ["host:port"], "labels": {…}}]` of all participants that are present, each a group of its own.
+    """`[{"targets": ["host:port"], "labels": {…}}]` of all participants that the network knows, each a
+    group of its own.
 
     `state` is the participant's in the registry; how its agent says it is stands in `__meta_dmr_health`, so that no
     series begins anew whenever that changes.
     """
     now = timezone.now()
     # Plain values: this is every participant, and Prometheus asks every minute.
-    rows = Participant.objects.present().order_by("pk").values_list(
+    rows = Participant.objects.known().order_by("pk").values_list(
         "public_id", "name", "host", "type", "status", "institution__name",
         "vital_signs__health", "vital_signs__late_at", "vital_signs__silent_at", "vital_signs__release_version",
     )  # fmt: skip

@@ -117,8 +117,12 @@ def field(kind_of_row: str, name: str) -> str:
 
 def value(kind_of_row: str, name: str, said: Any) -> Any:
     """What an entry says of a field: a state by its label, a sentence in the language of the page."""
+    if isinstance(said, list):
+        return ", ".join(str(value(kind_of_row, name, each)) for each in said)
     if not isinstance(said, str):
         return said
+    if name == "roles" and said:
+        return gettext(said)  # as staff.roles calls it
     found = _field(kind_of_row, name)
     labels = dict(found.flatchoices) if found is not None else {}
     return str(labels[said]) if said in labels else sentences.shown(said)

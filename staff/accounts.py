@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db.models import F
 from django.utils.translation import gettext as _
@@ -121,6 +122,12 @@ def let_in(user: User, *, actor: str) -> None:
     with history.atomic():
         throttle.forgive([throttle.of_account(user.get_username())])
         note("let in again", user, actor)
+
+
+def speaks(user: User, language: str) -> None:
+    """What they chose in the admin: mails to them are in it from now on."""
+    if language in dict(settings.LANGUAGES):
+        Account.objects.update_or_create(user=user, defaults={"language": language})
 
 
 def check_may_change(user: User, actor: User) -> None:

@@ -35,7 +35,7 @@ admin.site.unregister([User, Group])
 
 class AccountForm(forms.ModelForm):
     roles = forms.MultipleChoiceField(
-        choices=[(name, format_lazy("{}: {}", name, said)) for name, said in roles.ROLES.items()],
+        choices=[(name, format_lazy("{}: {}", roles.NAMES[name], said)) for name, said in roles.ROLES.items()],
         widget=forms.CheckboxSelectMultiple,
         required=False,
         label=gettext_lazy("Roles"),
@@ -52,6 +52,17 @@ class AccountForm(forms.ModelForm):
             self.initial["roles"] = accounts.roles_of(self.instance)
 
 
+class RoleFilter(admin.SimpleListFilter):
+    title = gettext_lazy("role")
+    parameter_name = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, roles.name_of(name)) for name in roles.ROLES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
+        return queryset.filter(groups__name=self.value()) if self.value() else queryset
+
+
 def logged_out(admin: Any, request: HttpRequest, row: User) -> Foreseen:
     actor: Any = request.user
     try:
@@ -65,7 +76,7 @@ def logged_out(admin: Any, request: HttpRequest, row: User) -> Foreseen:
 class AccountAdmin(ModelAdmin):
     form = AccountForm
     list_display = ("username", "name", "email", "role_names", "state", "factor", "last_login")
-    list_filter = ("groups", "is_active", "is_superuser")
+    list_filter = (RoleFilter, "is_active", "is_superuser")
     search_fields = ("username", "first_name", "last_name", "email")
     ordering = ("username",)
     readonly_fields = ("role_names", *KNOWN)
@@ -101,7 +112,7 @@ class AccountAdmin(ModelAdmin):
 
     @admin.display(description=gettext_lazy("roles"))
     def role_names(self, row: User) -> str:
-        return ", ".join(sorted(group.name for group in row.groups.all())) or "–"
+        return ", ".join(sorted(roles.name_of(group.name) for group in row.groups.all())) or "–"
 
     @admin.display(description=gettext_lazy("state"), ordering="is_active")
     def state(self, row: User) -> SafeString:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
 
@@ -13,6 +14,8 @@ class Account(models.Model):
     # Counted up to end every session of the user: one that began under another number is over.
     session_epoch = models.PositiveIntegerField(default=0)
     must_change_password = models.BooleanField(default=False)  # somebody else knows it
+    # What they chose in the admin last, for mails to them; empty: DMR_STAFF_LANGUAGE.
+    language = models.CharField(max_length=2, choices=settings.LANGUAGES, blank=True, default="", db_default="")
 
     def __str__(self) -> str:
         return f"account of {self.user.get_username()}"

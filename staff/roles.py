@@ -32,6 +32,19 @@ ROLES = {
     ADMINISTRATOR: _("gives out accounts, roles and signing keys, and helps whoever cannot log in"),
 }
 EVERYBODY = tuple(ROLES)
+NAMES = {
+    VIEWER: _("viewer"),
+    OPERATOR: _("operator"),
+    REGISTRAR: _("registrar"),
+    APPROVER: _("approver"),
+    AUDITOR: _("auditor"),
+    ADMINISTRATOR: _("administrator"),
+}
+
+
+def name_of(role: str) -> str:
+    """For people; a group that is no role is called as it is."""
+    return str(NAMES.get(role, role))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,12 @@ class StaffSite(ThemedSite):
     index_template = "admin/observability/today.html"  # what is on it, settings.UNFOLD names
 
     def language(self, request: HttpRequest) -> HttpResponse:
-        """The language of the admin from now on, kept in a cookie."""
+        """The language of the admin from now on, kept in a cookie, and of mails to this member of staff."""
+        from staff import accounts
+
+        user: Any = request.user
+        if request.method == "POST":
+            accounts.speaks(user, request.POST.get("language", ""))
         return set_language(request)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:

@@ -55,6 +55,24 @@ def test_a_poll_that_waits_with_it_ends(product: Product) -> None:
     assert answered_at - revoked_at < SECONDS
 
 
+def test_a_poll_that_waits_while_its_key_expires_ends(product: Product) -> None:
+    """Nothing changes then, of which a process could be told."""
+    who = product.register(UNREACHABLE)
+    assert product.call("/api/v1/my/delivery-mode", "POST", b'{"mode": "pull"}', X_Api_Key=who.key).status == 200
+    lasts = 6
+    product.shell(
+        "from datetime import timedelta; from django.utils import timezone; from participants import history;"
+        "from participants.models import ApiKey;"
+        f"ApiKey.objects.filter(participant__name={who.name!r})"
+        f".update(expires_at=timezone.now() + timedelta(seconds={lasts}));"
+        "history.advance_version()"
+    )
+    expires_at = time.monotonic() + lasts  # at the latest
+    answer = call(f"{product.url}/api/v1/inbox?wait=25", headers={"X-Api-Key": who.key}, timeout=40)
+    assert answer.status == 401
+    assert time.monotonic() - expires_at < SECONDS
+
+
 def test_a_large_body_that_was_on_its_way_is_not_taken(product: Product) -> None:
     who = product.register(UNREACHABLE)
     headers: dict[str, Any] = {

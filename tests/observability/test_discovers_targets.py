@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from observability.targets import endpoint
-from participants import registry
+from participants import life, registry
 from tests.observability.conftest import Agent
 
 TARGETS = "/api/v1/observability/targets"
@@ -55,6 +55,16 @@ class TestTargets:
                 "state": "Active",
             },
         }
+
+    def test_who_has_left_the_network_is_left_out(
+        self, new_agent: Callable[..., Agent], get: Callable[[], Any]
+    ) -> None:
+        stays, revoked, suspended = new_agent(), new_agent(), new_agent()
+        life.revoke([revoked.row], actor="tests", reason="it left")
+        life.suspend([suspended.row], actor="tests", reason="for a while")
+        names = {each["labels"]["participant"] for each in get().json()}
+        assert {stays.row.name, suspended.row.name} <= names
+        assert revoked.row.name not in names
 
     def test_everybody_present_in_a_constant_number_of_queries(
         self, new_agent: Callable[..., Agent], get: Callable[[], Any], django_assert_num_queries: Any

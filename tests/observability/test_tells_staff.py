@@ -15,6 +15,7 @@ from django.utils import timezone
 from observability import alerts, notices
 from observability.models import AlertChange
 from tests.observability.conftest import Agent, Clock
+from tests.staff import people
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +72,30 @@ def test_only_active_staff_with_an_address_are_told(
     users.create_user("guest", email="guest@core.test")
     users.create_user("mute", is_staff=True)
     settings.MANAGERS = [("Desk", "desk@core.test"), ("Mari", "mari@core.test")]
-    assert notices.recipients() == ["mari@core.test", "desk@core.test"]
+    assert notices.recipients() == {"en": ["desk@core.test", "mari@core.test"]}
+
+
+def test_everybody_is_told_in_the_language_that_they_chose(
+    agent: Agent, clock: Clock, outbox: list[Any], django_user_model: Any, settings: Any
+) -> None:
+    jaan = django_user_model.objects.create_superuser("jaan", "jaan@core.test", "xx")
+    settings.MANAGERS = [("Desk", "desk@core.test")]
+    people.browser(jaan).post("/admin/language/", {"language": "et"})
+    agent.check_in(health="degraded")
+    evaluate()
+    english, estonian = outbox
+    assert (english.to, estonian.to) == (["desk@core.test", "mari@core.test"], ["jaan@core.test"])
+    assert "NEW" in english.body
+    assert "is degraded, says its agent" in english.body
+    assert estonian.subject.startswith("[DMR] bot-tallinn (Ministry")
+    assert "UUS" in estonian.body
+    assert "agendi sõnul häiritud" in estonian.body
+    assert "Kõik häired: " in estonian.body
+
+
+def test_who_chose_none_is_told_in_the_language_of_staff(agent: Agent, outbox: list[Any], settings: Any) -> None:
+    settings.STAFF_LANGUAGE = "et"
+    assert notices.recipients() == {"et": ["mari@core.test"]}
 
 
 def test_where_nobody_can_be_told_nothing_piles_up(agent: Agent, clock: Clock, mailoutbox: list[Any]) -> None:

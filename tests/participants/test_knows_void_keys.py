@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
+from django.utils import timezone
 
 from participants import directory, registry
 from participants.void_keys import Watch
@@ -27,6 +30,21 @@ def test_a_revoked_key_is_found_and_asked_for_again_only_after_changes(django_as
     assert watch.holders(keys) == {bots[0].row.pk}
     assert watch.holders(keys) == {bots[0].row.pk}, "until it has gone"
     assert watch.holders(keys - {bots[0].row.keys.get().pk}) == set()
+
+
+def test_a_key_that_expires_meanwhile_is_found(django_assert_num_queries: Any) -> None:
+    bot, other = factories.participant(), factories.participant()
+    keys = {each.row.keys.get().pk for each in (bot, other)}
+    bot.row.keys.update(expires_at=timezone.now() + timedelta(seconds=20))
+    watch = Watch()
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        assert watch.holders(keys) == set()
+        clock.shift(19)
+        with django_assert_num_queries(1):
+            assert watch.holders(keys) == set()
+        clock.shift(2)
+        assert watch.holders(keys) == {bot.row.pk}
+        assert watch.holders(keys) == {bot.row.pk}, "until it has gone"
 
 
 def test_a_key_that_was_void_when_its_poll_began_is_found_though_nothing_has_changed_since() -> None:

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from staff import roles
+from staff.models import Account
 from tests.staff.people import browser, person
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +36,17 @@ def test_what_is_chosen_stays_and_leads_back() -> None:
     assert spoken(client, accept_language="en") == "et"
     client.post(LANGUAGE, {"language": "en", "next": INDEX})
     assert spoken(client, accept_language="et") == "en"
+
+
+def test_mails_are_in_it_too() -> None:
+    user = person(roles.VIEWER)
+    client = browser(user)
+    client.get(LANGUAGE)
+    client.post(LANGUAGE, {"language": "fi"})
+    assert not Account.objects.filter(user=user).exists()
+    for language in ("et", "en"):
+        client.post(LANGUAGE, {"language": language})
+        assert Account.objects.get(user=user).language == language
 
 
 def test_it_leads_nowhere_else() -> None:
