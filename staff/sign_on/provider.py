@@ -10,8 +10,9 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from dmr_project.lib import http
 from staff.sign_on.errors import ProviderFailed
 
 KEEP_SECONDS = 3600.0  # what it publishes
+WAIT_SECONDS = 2.0  # for an answer that another thread waits for
 FAILED_SECONDS = 5.0  # after a failure it is left alone, so that no thread of ours waits for it again and again
 
 
@@ -61,48 +63,92 @@ def parse(document: Any, issuer: str, *, is_production: bool) -> Provider:
     )
 
 
+Value = TypeVar("Value")
+
+
+class Published(Generic[Value]):
+    """Something that the provider publishes, as this process knows it.
+
+    One thread asks for it at a time, and no other waits for that where it need not: what is known, though old, does
+    meanwhile; and where nothing is known, WAIT_SECONDS are the most. A failure is remembered for FAILED_SECONDS.
+    """
+
+    def __init__(self, fetch: Callable[[], Value]) -> None:
+        self._fetch = fetch
+        self._changed = threading.Condition()
+        self._known: tuple[float, Value] | None = None
+        self._failed_at = -FAILED_SECONDS
+        self._is_asked = False
+
+    def get(self, is_anew: bool = False) -> Value:
+        """`is_anew`: what is known is not enough. Raises ProviderFailed."""
+        began = time.monotonic()
+        with self._changed:
+            if self._known is not None and not is_anew and began - self._known[0] < KEEP_SECONDS:
+                return self._known[1]
+            if self._is_asked:
+                return self._from_another(is_anew)
+            if began - self._failed_at < FAILED_SECONDS:
+                raise ProviderFailed("it could not be reached a moment ago")
+            self._is_asked = True
+        found: Value | None = None
+        try:
+            found = self._fetch()
+            return found
+        finally:
+            with self._changed:
+                # Now: who comes next must not wait for as long again.
+                if found is None:
+                    self._failed_at = time.monotonic()
+                else:
+                    self._known = (time.monotonic(), found)
+                self._is_asked = False
+                self._changed.notify_all()
+
+    def known(self) -> Value | None:
+        """Without asking."""
+        return self._known[1] if self._known else None
+
+    def _from_another(self, is_anew: bool) -> Value:
+        """While another thread asks; the lock is held but for the waiting."""
+        before = self._known
+        if before is None or is_anew:
+            self._changed.wait_for(lambda: not self._is_asked, WAIT_SECONDS)
+        if self._known is None or (is_anew and self._known is before):
+            raise ProviderFailed("it has not answered another log-in yet")
+        return self._known[1]
+
+
 class Kept:
     """What this process knows of the provider."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._provider: tuple[float, Provider] | None = None
-        self._keys: tuple[float, list[dict[str, Any]]] | None = None
-        self._failed_at = -FAILED_SECONDS
+        self._provider = Published(self._ask)
+        self._keys = Published(self._ask_for_keys)
 
     def provider(self) -> Provider:
         """Raises ProviderFailed."""
-        with self._lock:
-            now = time.monotonic()
-            if self._provider is None or now - self._provider[0] >= KEEP_SECONDS:
-                if now - self._failed_at < FAILED_SECONDS:
-                    raise ProviderFailed("it could not be reached a moment ago")
-                issuer: str = settings.OIDC_ISSUER
-                try:
-                    document = _get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-                    self._provider = (now, parse(document, issuer, is_production=settings.IS_PRODUCTION))
-                except ProviderFailed:
-                    # Now: who has waited here meanwhile must not wait for as long again, one after the other.
-                    self._failed_at = time.monotonic()
-                    raise
-            return self._provider[1]
+        return self._provider.get()
 
     def known(self) -> Provider | None:
         """Without asking it."""
-        return self._provider[1] if self._provider else None
+        return self._provider.known()
 
     def keys(self, is_anew: bool = False) -> list[dict[str, Any]]:
         """As JWK. Raises ProviderFailed."""
-        address = self.provider().keys
-        with self._lock:
-            now = time.monotonic()
-            if is_anew or self._keys is None or now - self._keys[0] >= KEEP_SECONDS:
-                document = _get(address)
-                keys = document.get("keys") if isinstance(document, dict) else None
-                if not isinstance(keys, list):
-                    raise ProviderFailed("its keys are no JWK set")
-                self._keys = (now, [key for key in keys if isinstance(key, dict)])
-            return self._keys[1]
+        return self._keys.get(is_anew)
+
+    def _ask(self) -> Provider:
+        issuer: str = settings.OIDC_ISSUER
+        document = _get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        return parse(document, issuer, is_production=settings.IS_PRODUCTION)
+
+    def _ask_for_keys(self) -> list[dict[str, Any]]:
+        document = _get(self.provider().keys)
+        keys = document.get("keys") if isinstance(document, dict) else None
+        if not isinstance(keys, list):
+            raise ProviderFailed("its keys are no JWK set")
+        return [key for key in keys if isinstance(key, dict)]
 
 
 kept = Kept()

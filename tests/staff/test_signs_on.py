@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from io import StringIO
 from types import SimpleNamespace
@@ -462,3 +463,87 @@ def test_a_provider_that_hangs_is_left_alone_when_it_has_failed(
     now[0] += provider.FAILED_SECONDS
     with pytest.raises(ProviderFailed, match="no answer"):
         kept.provider()
+
+
+def test_keys_that_cannot_be_fetched_are_left_alone_too(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.OIDC_ISSUER = "https://id.example"
+    now, asked, is_dead = [1000.0], [], [False]
+
+    def answer(url: str) -> Any:
+        asked.append(url)
+        if url.endswith("/keys"):
+            if is_dead[0]:
+                now[0] += 10
+                raise ProviderFailed("no answer within 10 s")
+            return {"keys": [{"kid": "one"}]}
+        names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        return {"issuer": settings.OIDC_ISSUER} | dict.fromkeys(names, "https://id.example/keys")
+
+    monkeypatch.setattr(provider, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(provider, "_get", answer)
+    kept = provider.Kept()
+    assert kept.keys() == [{"kid": "one"}]
+    is_dead[0] = True
+    for _ in range(3):
+        with pytest.raises(ProviderFailed):
+            kept.keys(is_anew=True)
+    assert len([url for url in asked if url.endswith("/keys")]) == 2
+    assert kept.keys() == [{"kid": "one"}], "what is known goes on"
+    is_dead[0] = False
+    now[0] += provider.FAILED_SECONDS
+    assert kept.keys(is_anew=True) == [{"kid": "one"}]
+
+
+def test_nobody_waits_for_what_another_log_in_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider, "WAIT_SECONDS", 0.05)
+    is_asked, may_answer = threading.Event(), threading.Event()
+    answers = iter(["first", "second"])
+
+    def hang() -> str:
+        is_asked.set()
+        assert may_answer.wait(10)
+        return next(answers)
+
+    found = provider.Published(hang)
+    one = threading.Thread(target=found.get)
+    one.start()
+    assert is_asked.wait(10)
+    with pytest.raises(ProviderFailed, match="not answered another"):
+        found.get()
+    may_answer.set()
+    one.join()
+    assert found.get() == "first"
+    is_asked.clear()
+    may_answer.clear()
+    one = threading.Thread(target=found.get, args=(True,))
+    one.start()
+    assert is_asked.wait(10)
+    assert found.get() == "first", "what is known does"
+    with pytest.raises(ProviderFailed, match="not answered another"):
+        found.get(is_anew=True)
+    may_answer.set()
+    one.join()
+    assert found.get() == "second"
+
+
+def test_who_waits_gets_what_another_was_answered() -> None:
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def answer() -> str:
+        is_asked.set()
+        assert may_answer.wait(10)
+        return "found"
+
+    found = provider.Published(answer)
+    seen: list[str] = []
+    threads = [threading.Thread(target=lambda: seen.append(found.get())) for _ in range(3)]
+    threads[0].start()
+    assert is_asked.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    may_answer.set()
+    for thread in threads:
+        thread.join()
+    assert seen == ["found"] * 3
