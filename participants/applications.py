@@ -129,7 +129,7 @@ def reject(application: Application, user: User, reason: str) -> None:
     """Tells the applicant why. Raises OwnApplication, WrongState, InvalidInput without a reason."""
     reason = reason.strip()
     if not reason or len(reason) > 500:
-        detail = "Write why, in at most 500 characters: the applicant is told."
+        detail = _("Write why, in at most 500 characters: the applicant is told.")
         raise InvalidInput(detail, errors=[{"field": "reason", "detail": detail}])
     with history.atomic():
         stored = _locked(application)

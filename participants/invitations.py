@@ -25,7 +25,7 @@ def invite(email: str, user: User, *, language: str = Language.ESTONIAN) -> Invi
     try:
         validate_email(email)
     except ValidationError:
-        detail = f"{email[:100]!r} is no e-mail address"
+        detail = _("%(email)r is no e-mail address") % {"email": email[:100]}
         raise InvalidInput(detail, errors=[{"field": "email", "detail": detail}]) from None
     token, digest = links.new()
     now = timezone.now()

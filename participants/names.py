@@ -11,6 +11,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from dmr_project.lib import network
+from dmr_project.lib.env import Network
 
 CLASSIFIER = "Classifier"  # means any active participant of that type
 DMR = "Dmr"  # the sender of what we say ourselves
@@ -73,33 +74,44 @@ def validate_statuses(text: str) -> None:
     """A list such as `2xx,300`. Raises ValidationError."""
     for part in text.split(","):
         if not _STATUS.fullmatch(part.strip()):
-            raise ValidationError(f"{part.strip()!r} is not a status such as 300 or 2xx")
+            raise ValidationError(_("%(part)r is not a status such as 300 or 2xx"), params={"part": part.strip()})
 
 
 def validate_networks(text: str) -> None:
     """A list such as `10.1.2.0/24,2001:db8::/64`, of at most 65,536 IPv4 addresses each. Raises ValidationError."""
     for part in text.split(","):
-        try:
-            network = ipaddress.ip_network(part.strip())
-        except ValueError as error:
-            raise ValidationError(f"{part.strip()!r} is not a network such as 10.1.2.0/24: {error}") from None
+        network = _network(part, "10.1.2.0/24")
         if network.prefixlen < (16 if network.version == 4 else 48):
-            raise ValidationError(f"{network} is too wide: anybody in it could speak for this participant")
+            said = _("%(network)s is too wide: anybody in it could speak for this participant")
+            raise ValidationError(said, params={"network": network})
 
 
 def validate_private_networks(text: str) -> None:
     """A list such as `10.1.0.0/16,fd12::/48` that holds nothing of ourselves. Raises ValidationError."""
     for part in text.split(","):
-        try:
-            found = ipaddress.ip_network(part.strip())
-        except ValueError as error:
-            raise ValidationError(f"{part.strip()!r} is not a network such as 10.1.0.0/16: {error}") from None
+        found = _network(part, "10.1.0.0/16")
         forbidden = network.forbidden_part(found)
         if forbidden is not None:
-            raise ValidationError(
-                f"{found} holds {forbidden}, which is never called: loopback, link-local, multicast, translated "
+            said = _(
+                "%(network)s holds %(part)s, which is never called: loopback, link-local, multicast, translated "
                 "or unspecified addresses"
             )
+            raise ValidationError(said, params={"network": found, "part": forbidden})
+
+
+def _network(text: str, example: str) -> Network:
+    """Raises ValidationError, which says how a network is written that was meant so."""
+    text = text.strip()
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        params = {"text": text, "example": example}
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValidationError(_("%(text)r is not a network such as %(example)s"), params=params) from None
+    said = _("%(text)r is not a network: it has host bits set; %(meant)s would be one")
+    raise ValidationError(said, params={**params, "meant": meant})
 
 
 def is_success(status: int, statuses: str) -> bool:

@@ -165,22 +165,28 @@ def _check(outage: Outage, affected: Collection[Participant], now: datetime) -> 
     """Raises InvalidInput, which names each bad field."""
     errors = []
     if sum((outage.institution is not None, bool(affected), outage.owner is not None)) != 1:
-        errors.append(("participants", "are named, or else an institution"))
+        errors.append(("participants", gettext("are named, or else an institution")))
     if any(each.is_relay for each in affected):
-        errors.append(("participants", f"has {names.RELAY}, which is this relay itself"))
+        errors.append(("participants", gettext("has %(relay)s, which is this relay itself") % {"relay": names.RELAY}))
     if outage.kind not in Outage.Kind.values:
-        errors.append(("kind", "must be planned or unplanned"))
+        errors.append(("kind", gettext("must be planned or unplanned")))
     if outage.kind == Outage.Kind.PLANNED and outage.ends_at is None:
-        errors.append(("endsAt", "is needed: a planned outage has an end"))
+        errors.append(("endsAt", gettext("is needed: a planned outage has an end")))
     if not now - EARLIEST <= outage.begins_at <= now + LATEST:
-        errors.append(("beginsAt", "lies too far from now"))
+        errors.append(("beginsAt", gettext("lies too far from now")))
     if outage.ends_at is not None and not max(now, outage.begins_at) < outage.ends_at <= outage.begins_at + LONGEST:
-        errors.append(("endsAt", f"must lie ahead, after the beginning, and at most {LONGEST.days} days after it"))
+        errors.append(
+            (
+                "endsAt",
+                gettext("must lie ahead, after the beginning, and at most %(days)s days after it")
+                % {"days": LONGEST.days},
+            )
+        )
     if not (outage.text_et.strip() or outage.text_en.strip()):
-        errors.append(("text", "is needed, in Estonian or English"))
+        errors.append(("text", gettext("is needed, in Estonian or English")))
     if errors:
-        said = [{"field": field, "detail": detail} for field, detail in errors]
-        raise InvalidInput("; ".join(f"{field} {detail}" for field, detail in errors), errors=said)
+        named = [{"field": field, "detail": detail} for field, detail in errors]
+        raise InvalidInput("; ".join(f"{field} {detail}" for field, detail in errors), errors=named)
 
 
 def _said_before(outage: Outage, now: datetime) -> Outage | None:

@@ -64,12 +64,14 @@ class Plan:
         """Raises InvalidInput, naming the field."""
         waves.check_shares(self.waves)
         if not 0 < self.gate <= 1:
-            raise _invalid("gate", "must be a share above 0, and at most 1")
+            raise _invalid("gate", gettext("must be a share above 0, and at most 1"))
         for name, value in (("soak", self.soak_seconds), ("max_failures", self.max_failures)):
             if not 0 <= value <= MOST:
-                raise _invalid(name, f"must be a whole number from 0 to {MOST}")
+                raise _invalid(name, gettext("must be a whole number from 0 to %(most)s") % {"most": MOST})
         if self.participant_type not in Participant.Type.values:
-            raise _invalid("type", f"must be one of {', '.join(Participant.Type.values)}")
+            raise _invalid(
+                "type", gettext("must be one of %(types)s") % {"types": ", ".join(Participant.Type.values)}
+            )
 
 
 def _invalid(field: str, detail: str) -> InvalidInput:

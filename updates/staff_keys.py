@@ -46,7 +46,9 @@ def parse(text: str) -> bytes:
                 "keygen` writes FILE.pub."
             )
             % {"raw_bytes": RAW_BYTES},
-            errors=[{"field": "public_key", "detail": f"must be base64 of {RAW_BYTES} bytes"}],
+            errors=[
+                {"field": "public_key", "detail": gettext("must be base64 of %(count)s bytes") % {"count": RAW_BYTES}}
+            ],
         )
     return raw
 
@@ -61,11 +63,12 @@ def add(text: str, person: User, *, actor: str) -> StaffKey:
                 key.save(force_insert=True)
         except IntegrityError:
             owner = StaffKey.objects.select_related("person").get(key_id=key.key_id)
-            state = "" if owner.is_valid else ", and was withdrawn"
-            raise KeyTaken(
-                gettext("This key is registered for %(person)s%(state)s.")
-                % {"person": owner.person.get_username(), "state": state}
-            ) from None
+            said = (
+                gettext("This key is registered for %(person)s.")
+                if owner.is_valid
+                else gettext("This key is registered for %(person)s, and was withdrawn.")
+            )
+            raise KeyTaken(said % {"person": owner.person.get_username()}) from None
         history.record("add", key, actor, after=history.facts(key))
     return key
 

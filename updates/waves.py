@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from uuid import UUID
 
+from django.utils.translation import gettext
+
 from dmr_project.lib.errors import InvalidInput
 from dmr_project.lib.sentences import Sentence
 
@@ -83,8 +85,8 @@ def check_shares(shares: Sequence[int]) -> None:
     """Growing percentages, the last 100. Raises InvalidInput."""
     if not shares or shares[-1] != 100 or shares[0] < 1 or list(shares) != sorted(set(shares)):
         raise InvalidInput(
-            "The waves must be growing percentages that end with 100, such as 10,50,100.",
-            errors=[{"field": "waves", "detail": "must grow and end with 100"}],
+            gettext("The waves must be growing percentages that end with 100, such as 10,50,100."),
+            errors=[{"field": "waves", "detail": gettext("must grow and end with 100")}],
         )
 
 

@@ -69,7 +69,7 @@ class AnnounceForm(forms.Form):
 
 
 def ended(admin: Any, request: HttpRequest, row: Outage) -> Foreseen:
-    what = f"{row.whose}: {row.text_en or row.text_et}"
+    what = f"{row.whose}: {row.text}"
     state = row.state(timezone.now())
     after = {State.NOW: State.OVER, State.NEXT: State.CANCELLED}.get(state)
     if after is None:
@@ -143,7 +143,7 @@ class OutageAdmin(DomainAdmin):
 
     @admin.display(description=gettext_lazy("text"))
     def text(self, row: Outage) -> str:
-        return row.text_en or row.text_et
+        return row.text
 
     @admin.display(description=gettext_lazy("affected participants"))
     def affected(self, row: Outage) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
@@ -16,6 +17,26 @@ from django.utils.translation import gettext_lazy as _
 
 from dmr_project.lib.errors import DomainError
 from participants.admin.look import ReadOnlyAdmin
+
+_SMALL = re.compile(r"([A-Z])")  # within camelCase
+
+
+def refuse(form: Any, error: DomainError) -> None:
+    """Puts what the domain said beside the fields that it is about, which the API calls in its own way."""
+    named = [(_field_of(form, each.get("field", "")), each["detail"]) for each in error.errors]
+    if len(named) == 1 and not error.detail.startswith(error.errors[0]["field"]):
+        named = [(named[0][0], error.detail)]  # a sentence of its own
+    if named and all(name for name, _detail in named):
+        for name, detail in named:
+            form.add_error(name, detail)
+    else:
+        form.add_error(None, error.detail)
+
+
+def _field_of(form: Any, said: str) -> str:
+    """`endsAt` is `ends_at`, and `text` the first of `text_et` and `text_en`; empty where there is none."""
+    name = _SMALL.sub(r"_\1", said).lower()
+    return next((each for each in form.fields if name and (each == name or each.startswith(f"{name}_"))), "")
 
 
 class DomainAdmin(ReadOnlyAdmin):
@@ -68,7 +89,7 @@ class DomainAdmin(ReadOnlyAdmin):
             try:
                 row, said = self.create(request, form.cleaned_data)
             except DomainError as error:
-                form.add_error(None, error.detail)
+                refuse(form, error)
             else:
                 messages.success(request, said)
                 return HttpResponseRedirect(self._url("change", row.pk))

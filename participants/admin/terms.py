@@ -143,8 +143,8 @@ class EndpointTermsAdmin(ReadOnlyAdmin):
             "participant": participant,
             "networks": row.allowed_networks,
             "seen": {
-                "Authority": endpoint_terms.authorities(row),
-                "Client certificate": endpoint_terms.client(row),
+                gettext("Authority"): endpoint_terms.authorities(row),
+                gettext("Client certificate"): endpoint_terms.client(row),
             },
             "form": form if may_change else None,
             "opts": self.opts,

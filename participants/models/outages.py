@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from participants.models.audit import ActorKind
@@ -100,6 +101,12 @@ class Outage(models.Model):
             return self.institution.name
         found = [each.name for each in self.participants.all()]
         return ", ".join(found[:3]) + (f" +{len(found) - 3}" if len(found) > 3 else "")
+
+    @property
+    def text(self) -> str:
+        """In the language of the moment, or else in the other."""
+        in_order = (self.text_et, self.text_en)
+        return next(filter(None, in_order if get_language() == "et" else reversed(in_order)), "")
 
     @property
     def until(self) -> datetime | None:

@@ -48,7 +48,7 @@ def hold(institutions: Iterable[Institution]) -> None:
         return
     rows = Institution.objects.present().filter(pk__in=wanted).select_for_update().order_by("pk")
     for key in wanted.keys() - set(rows.values_list("pk", flat=True)):
-        detail = f"{wanted[key]} was deleted"
+        detail = gettext("%(institution)s was deleted") % {"institution": wanted[key]}
         raise InvalidInput(detail, errors=[{"field": "institutionId", "detail": detail}])
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from observability import alerts
 from observability.models import Alert, AlertChange, Component, Health, StateChange, VitalSigns
 from observability.states import State as InstanceState
-from participants import applications, invitations, registry
+from participants import applications, endpoint_terms, invitations, registry
 from participants.models import Application, Language, Participant
 from relay import delivery_keys
 from relay.delivery import retry, transport
@@ -39,6 +39,7 @@ def build(user: User) -> None:
     factories.outage(two, begins_in=3600, text_en="xq", text_et="xq")
     factories.outage(two, begins_in=-60, seconds=None, text_en="xq", text_et="xq")
     _watched(one, now)
+    endpoint_terms.change(one.row, endpoint_terms.Given(allowed_networks="10.2.0.0/16"), actor="tests", reason="xq")
     assert room.pk
 
 

@@ -105,7 +105,7 @@ def test_says_what_is_wrong_with_a_rollout(staff: Staff, anna: Client) -> None:
     url = reverse("admin:updates_rollout_add")
     assert "Percentages with commas between" in text_of(anna.post(url, form))
     assert "must be growing percentages" in text_of(anna.post(url, form | {"waves": "10"}))
-    assert "gate must be a share above 0" in text_of(anna.post(url, form | {"waves": "100"}))
+    assert "must be a share above 0" in text_of(anna.post(url, form | {"waves": "100"}))
     assert "nobody to update" in text_of(anna.post(url, form | {"waves": "100", "gate": "1"}))
     assert not Rollout.objects.exists()
 
