@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from dmr_project.lib.sentences import Sentence
 from participants.models import Participant
-from updates import manifest, rollouts, targets
+from updates import manifest, rollouts, sparing, targets
 from updates.models import InstalledRelease, Release, Rollout, Signature, Target, TargetEvent, TargetState
 from updates.models.rollouts import OPEN
 
@@ -155,6 +155,8 @@ def _compare(target: Target, version: str, digest: str) -> None:
 
 def _offer(target: Target, version: str, digest: str) -> Offer | None:
     now = timezone.now()
+    if sparing.is_spared(target, now):
+        return None
     if target.state == TargetState.OFFERED:
         return _shape(target) if target.deadline is not None and target.deadline > now else None
     with transaction.atomic():

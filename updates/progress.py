@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from django.db.models import Count
+from django.utils import timezone
 
 from updates.models import Rollout, TargetState, Wave
 from updates.models.rollouts import FAILURES, UNDER_WAY
@@ -49,6 +50,11 @@ def of_waves(rollout: Rollout) -> list[WaveProgress]:
     for wave_id, state, count in rows:
         counts[wave_id][state] = count
     return [WaveProgress(wave, counts[wave.pk]) for wave in rollout.waves.order_by("number")]
+
+
+def held(rollout: Rollout) -> int:
+    """How many of those that wait are in an outage."""
+    return rollout.targets.spared(timezone.now()).filter(state=TargetState.WAITING).count()
 
 
 def per_state(waves: list[WaveProgress]) -> list[tuple[str, int]]:

@@ -60,6 +60,15 @@ class TargetQuerySet(models.QuerySet["Target"]):
         """Those that limit and gate look at: not skipped, not excused by staff."""
         return self.exclude(state="skipped").filter(excused_at=None)
 
+    def spared(self, now: datetime) -> TargetQuerySet:
+        """Those that wait or are under way, whose Instance is in an outage, and whose rollout minds that."""
+        return self.filter(
+            state__in=("waiting", "offered", "accepted", "installing", "verifying"),
+            rollout__in_outages=False,
+            participant__held_from__lte=now,
+            participant__held_until__gt=now,
+        )
+
     def late(self, now: datetime) -> TargetQuerySet:
         """Those whose deadline has passed."""
         return self.filter(deadline__lte=now, state__in=("waiting", "offered", "accepted", "installing", "verifying"))

@@ -59,6 +59,7 @@ class Plan:
     institution: Institution | None = None
     participant_type: str = Participant.Type.CHATBOT
     from_version: str = ""
+    in_outages: bool = False  # Instances in an outage are not spared
 
     def check(self) -> None:
         """Raises InvalidInput, naming the field."""
@@ -139,6 +140,7 @@ def _insert(release: Release, plan: Plan, user: User, size: int, now: datetime) 
         institution=plan.institution,
         participant_type=plan.participant_type,
         from_version=plan.from_version,
+        in_outages=plan.in_outages,
         size=size,
         started_by=user,
         started_at=now,

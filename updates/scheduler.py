@@ -1,8 +1,9 @@
 """The tick: what time alone brings about. Run by beat every 5 s, from any number of processes at once.
 
 1. Targets whose participant has left the network are skipped.
-2. Targets whose deadline has passed are ended.
-3. A running rollout does what waves.decide says, until there is nothing left to do.
+2. Instances in an outage are spared (sparing.py).
+3. Targets whose deadline has passed are ended.
+4. A running rollout does what waves.decide says, until there is nothing left to do.
 
 Each rollout is one transaction that holds its row, so that two ticks, or a tick and a grant, come one after the
 other and the second sees what the first did. Offers are not made here but at check-in (agent_protocol.py): a tick
@@ -20,7 +21,7 @@ from django.utils import timezone
 from dmr_project.lib.log import event
 from dmr_project.lib.sentences import Sentence
 from participants import history
-from updates import rollouts, targets, waves
+from updates import rollouts, sparing, targets, waves
 from updates.models import Rollout, Target, TargetState, Wave
 from updates.models.rollouts import FAILURES, OPEN, UNDER_WAY
 
@@ -68,6 +69,7 @@ def _tick_one(pk: int) -> None:
         now = timezone.now()
         departed = rollout.targets.departed()
         targets.move_all(departed, TargetState.SKIPPED, now=now, actor=targets.TICK, reason=_DEPARTED)
+        sparing.spare(rollout, now)
         _end_late(rollout, now)
         if rollout.state == Rollout.State.RUNNING:
             _advance(rollout, now)
@@ -101,7 +103,7 @@ def _end_late(rollout: Rollout, now: datetime) -> None:
 def _advance(rollout: Rollout, now: datetime) -> None:
     rules = waves.Rules(rollout.gate, rollout.soak, rollout.max_failures)
     while True:
-        facts = wave_facts(rollout)
+        facts = wave_facts(rollout, now)
         decision = waves.decide(facts, rules, now)
         if isinstance(decision, waves.Wait):
             return
@@ -119,13 +121,15 @@ def _advance(rollout: Rollout, now: datetime) -> None:
             rollouts.open_wave(rollout, decision.number, now)
 
 
-def wave_facts(rollout: Rollout) -> list[waves.WaveFacts]:
+def wave_facts(rollout: Rollout, now: datetime) -> list[waves.WaveFacts]:
     """How each wave stands, in order; one query."""
+    held = Q(targets__in=rollout.targets.spared(now).filter(state=TargetState.WAITING))
     counts = {
         "succeeded": Q(targets__state=TargetState.SUCCEEDED),
         "failed": Q(targets__state__in=FAILURES, targets__excused_at=None),
         "unreachable": Q(targets__state=TargetState.UNREACHABLE, targets__excused_at=None),
-        "open": Q(targets__state__in=OPEN),
+        "open": Q(targets__state__in=OPEN) & ~held,
+        "held": held,
     }
     fields = ("number", "opened_at", "gate_met_at")
     rows = rollout.waves.order_by("number").values(*fields)

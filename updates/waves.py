@@ -32,7 +32,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class WaveFacts:
-    """How a wave stands. Targets that staff excused or that left the network count in neither of the three."""
+    """How a wave stands. Targets that staff excused or that left the network count in none of these."""
 
     number: int
     opened_at: datetime | None
@@ -41,6 +41,7 @@ class WaveFacts:
     failed: int  # failed, rolled back, or timed out
     unreachable: int
     open: int  # not ended: waiting, offered or under way
+    held: int = 0  # waiting, and in an outage: they hold no gate back, but the rollout ends with them
 
     @property
     def counted(self) -> int:
@@ -126,7 +127,7 @@ def decide(waves: Sequence[WaveFacts], rules: Rules, now: datetime) -> Decision:
     current = opened[-1] if opened else None
     if current is not None and current.gate_met_at is None and is_gate_met(current, rules.gate):
         return MeetGate(current.number)
-    if not any(wave.open for wave in waves):
+    if not any(wave.open or wave.held for wave in waves):
         return Finish()
     if current is None:
         return Open(waves[0].number)
@@ -141,7 +142,7 @@ def decide(waves: Sequence[WaveFacts], rules: Rules, now: datetime) -> Decision:
 
 def _at_gate(waves: Sequence[WaveFacts], current: WaveFacts, rules: Rules) -> Decision:
     """Its gate is not met, and others come after it."""
-    if current.open:
+    if current.open or (current.held and not current.counted):
         return Wait()
     if current.counted:
         return Pause(

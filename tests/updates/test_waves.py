@@ -39,8 +39,9 @@ def wave(
     bad: int = 0,
     away: int = 0,
     left: int = 0,
+    held: int = 0,
 ) -> WaveFacts:
-    return WaveFacts(number, LONG_AGO if is_open else None, met, ok, bad, away, left)
+    return WaveFacts(number, LONG_AGO if is_open else None, met, ok, bad, away, left, held)
 
 
 CLOSED = wave(2, is_open=False, left=2)
@@ -53,6 +54,9 @@ CLOSED = wave(2, is_open=False, left=2)
         ([wave(left=1), CLOSED], RULES, Wait()),
         ([wave(ok=1, left=1), CLOSED], RULES, Wait()),  # half is not all
         ([wave(ok=2), CLOSED], RULES, MeetGate(1)),
+        ([wave(ok=1, held=1), CLOSED], RULES, MeetGate(1)),  # who is in an outage holds no gate back
+        ([wave(held=2), CLOSED], RULES, Wait()),  # nobody to judge by yet
+        ([wave(ok=2, met=LONG_AGO), wave(2, ok=1, met=LONG_AGO, held=1)], RULES, Wait()),  # but the end
         ([wave(ok=2, met=RECENT), CLOSED], RULES, Wait()),  # soaking
         ([wave(ok=2, met=LONG_AGO), CLOSED], RULES, Open(2)),
         ([wave(ok=2, met=NOW), CLOSED], Rules(1.0, timedelta(0), 0), Open(2)),

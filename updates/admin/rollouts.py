@@ -103,6 +103,14 @@ class StartForm(forms.Form):
         help_text=_("Only those that said that they run this version."),
     )
 
+    in_outages = forms.BooleanField(
+        label=_("Also in outages"),
+        required=False,
+        help_text=_(
+            "Else an Instance in an outage is offered nothing until that is over, and its time stands still."
+        ),
+    )
+
     def clean_waves(self) -> tuple[int, ...]:
         try:
             return tuple(int(part) for part in self.cleaned_data["waves"].split(","))
@@ -125,7 +133,7 @@ class RolloutAdmin(DomainAdmin):
         ("release", "state_now", "why"),
         ("started_by", "started_at", "ended_at"),
         ("gate", "soak_seconds", "max_failures"),
-        ("institution", "participant_type", "from_version"),
+        ("institution", "participant_type", "from_version", "in_outages"),
     )
     readonly_fields = ("state_now", "why")
     permissions = dict.fromkeys(("pause", "resume", "abort"), "updates.steer_rollout")
@@ -214,6 +222,7 @@ class RolloutAdmin(DomainAdmin):
         context |= {
             "waves": [{"progress": each, "bar": bar(each)} for each in waves],
             "counts": [(state, target_badge(state), count) for state, count in progress.per_state(waves)],
+            "held": progress.held(row) if row.state in (Rollout.State.RUNNING, Rollout.State.PAUSED) else 0,
             "page": page,
             "targets": [(each, target_badge(each.state)) for each in page],
             "refresh": row.state == Rollout.State.RUNNING,

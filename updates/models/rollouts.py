@@ -50,6 +50,11 @@ class Rollout(models.Model):
     gate = models.FloatField(default=1.0, help_text="Share of a wave that must have succeeded, above 0, at most 1.")
     soak_seconds = models.PositiveIntegerField(default=3600, help_text="From the gate to the next wave.")
     max_failures = models.PositiveIntegerField(default=0, help_text="More than these pause the rollout.")
+    in_outages = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Instances in an outage are not spared: they are offered the release, and their time runs.",
+    )
     # What it was started for; the targets themselves are fixed then.
     institution = models.ForeignKey(Institution, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     participant_type = models.CharField(

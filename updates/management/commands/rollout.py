@@ -38,6 +38,7 @@ class Command(BaseCommand):
         start.add_argument("--institution", default="", metavar="NAME", help="only its participants")
         start.add_argument("--type", default=Participant.Type.CHATBOT, choices=Participant.Type.values)
         start.add_argument("--from-version", default="", metavar="VERSION", help="only Instances that run this")
+        start.add_argument("--in-outages", action="store_true", help="Instances in an outage are not spared")
         start.add_argument("--user", required=True, metavar="NAME", help="who starts it")
         for name in ("pause", "resume", "abort", "status"):
             action = actions.add_parser(name)
@@ -77,6 +78,7 @@ class Command(BaseCommand):
             institution=institution,
             participant_type=options["type"],
             from_version=options["from_version"],
+            in_outages=options["in_outages"],
         )
         rollout = rollouts.start(releases.find(options["version"]), plan, person(options["user"]))
         sizes = ", ".join(str(wave.size) for wave in rollout.waves.all())
@@ -89,6 +91,9 @@ class Command(BaseCommand):
         why = f" ({rollout.reason})" if rollout.reason else ""
         self.stdout.write(f"{rollout.release} {rollout.state}{why}")
         self.stdout.write(", ".join(f"{count} {state}" for state, count in progress.per_state(waves)))
+        held = progress.held(rollout)
+        if held:
+            self.stdout.write(f"{held} held by an outage")
         self._table(
             ("wave", "share", "targets", "succeeded", "failed", "under way", "waiting", "left out", "gate"),
             [
