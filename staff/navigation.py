@@ -40,6 +40,7 @@ GROUPS = (
             "participants.room": Page("forum"),
             "participants.apikey": Page("key"),
             "participants.publickey": Page("vpn_key"),
+            "participants.listkey": Page("verified"),
             "participants.endpointterms": Page("lan"),
             "participants.outage": Page("event_busy"),
             "participants.announcement": Page("campaign"),

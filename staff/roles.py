@@ -72,6 +72,7 @@ GRANTS = (
         "participants.view_room",
         "participants.view_membership",
     ),
+    _grant("See the keys that sign the list of participants", EVERYBODY, "participants.view_listkey"),
     _grant(
         "See messages (never what they say), deliveries, failed attempts, breakers, stored bytes and delivery keys",
         EVERYBODY,
@@ -158,6 +159,7 @@ GRANTS = (
     _grant("Requeue and discard many dead letters at once", (OPERATOR,), "relay.add_deadletterjob"),
     _grant("Close breakers", (OPERATOR,), "relay.close_breaker"),
     _grant("Rotate and replace delivery keys", (OPERATOR, ADMINISTRATOR), "relay.rotate_deliverykey"),
+    _grant("Rotate and replace list keys", (OPERATOR, ADMINISTRATOR), "participants.rotate_listkey"),
     _grant("Import releases", (OPERATOR,), "updates.add_release"),
     _grant("Approve releases of somebody else", (APPROVER,), "updates.approve_release"),
     _grant("Publish approved releases", (APPROVER,), "updates.publish_release"),
@@ -180,7 +182,6 @@ NOT_SHOWN = {
     "participants.chainhead": "the audit log's newest entry, for whoever appends",
     "participants.calendarfeed": "whose address opens the calendar of outages",
     "participants.claim": "shown on its application's page",
-    "participants.listkey": "listed and rotated by manage.py list_key",
     "participants.archive": "files that the audit log's beginning was moved to",
     "relay.payloaddue": "what retention deletes next",
     "updates.signature": "shown on its release's page",

@@ -19,6 +19,7 @@ from participants.models import (
     EndpointTerms,
     Institution,
     Invitation,
+    ListKey,
     Mail,
     Membership,
     Outage,
@@ -129,6 +130,10 @@ def messages(participants: list[Participant]) -> None:
     )
     DeliveryKey.objects.bulk_create(
         DeliveryKey(number=1000 + n, key_id=f"key-{n}", public_key="A" * 44, sealed="-", signs_from=now - DAY)
+        for n in range(20)
+    )
+    ListKey.objects.bulk_create(
+        ListKey(number=1000 + n, key_id=f"key-{n}", public_key="A" * 44, sealed="-", signs_from=now - DAY)
         for n in range(20)
     )
 

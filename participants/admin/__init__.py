@@ -10,6 +10,7 @@ from participants.admin import (
     participants,
     public_keys,
     rooms,
+    signing_keys,
     terms,
 )
 from participants.admin.look import CappedPaginator, ModelAdmin, ReadOnlyAdmin, TabularInline, actor, badge
@@ -30,5 +31,6 @@ __all__ = [
     "participants",
     "public_keys",
     "rooms",
+    "signing_keys",
     "terms",
 ]

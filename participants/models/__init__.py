@@ -19,7 +19,7 @@ from participants.models.registry import (
     RegistryVersion,
     Room,
 )
-from participants.models.signing import ListKey
+from participants.models.signing import ListKey, SigningKey
 from participants.models.terms import EndpointTerms
 
 __all__ = [
@@ -50,4 +50,5 @@ __all__ = [
     "PublicKey",
     "RegistryVersion",
     "Room",
+    "SigningKey",
 ]

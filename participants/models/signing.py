@@ -70,4 +70,5 @@ class ListKey(SigningKey):
         verbose_name = _("list key")
         verbose_name_plural = _("list keys")
         ordering = ("-number",)
+        permissions = (("rotate_listkey", "Can rotate and replace list keys"),)
         constraints = (ends_in_order("list_key_ends_in_order"),)

@@ -24,6 +24,7 @@ PAGES = {
     "observability_instance_overview": "participants.view_participant",
     "participants_change_export": "participants.view_change",
     "participants_endpointterms_of": "participants.view_endpointterms",
+    "participants_listkey_rotate": "participants.rotate_listkey",
     "participants_outage_calendar": "participants.view_outage",
     "participants_participant_export": "participants.export_participant",
     "participants_participant_import": "participants.import_participant",

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from participants import life, registry
-from participants.models import ApiKey, EndpointTerms, Institution, Outage, Participant
+from participants.models import ApiKey, EndpointTerms, Institution, ListKey, Outage, Participant
 from relay.models import Breaker, DeadLetterJob, Delivery, DeliveryKey, State
 from staff import roles
 from tests import factories
@@ -244,6 +244,11 @@ def rotate_delivery_key() -> Act:
     return Act("relay.rotate_deliverykey", lambda client: client.post(url), lambda: DeliveryKey.objects.count() == 2)
 
 
+def rotate_list_key() -> Act:
+    url = reverse("admin:participants_listkey_rotate")
+    return Act("participants.rotate_listkey", lambda client: client.post(url), lambda: ListKey.objects.count() == 2)
+
+
 def import_release() -> Act:
     staff = Staff()
     content = rfc8785.dumps(manifest())
@@ -385,6 +390,7 @@ ACTS: dict[str, Callable[[], Act]] = {
     "stop requeueing": stop_requeueing,
     "close a breaker": close_breaker,
     "rotate the delivery key": rotate_delivery_key,
+    "rotate the list key": rotate_list_key,
     "import a release": import_release,
     "approve by button": lambda: approve(button),
     "approve in the list": lambda: approve(action),
