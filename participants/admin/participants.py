@@ -32,6 +32,7 @@ from participants.admin.memberships import MembershipInline, SavesMemberships
 from participants.admin.public_keys import PublicKeyInline
 from participants.admin.reach import ReachPages
 from participants.admin.registry import NamedForm, why
+from participants.admin.telling import Telling
 from participants.models import Change, Participant
 from participants.querysets import ChangeQuerySet
 from participants.statuses import LIFE
@@ -84,7 +85,7 @@ def taken_for_ruuter(admin: Any, request: HttpRequest, row: Participant) -> Fore
 
 
 @admin.register(Participant)
-class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
+class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, Telling, SavesMemberships):
     form = ParticipantForm
     list_display = ("name", "state", "type", "institution", "host", "delivery_mode", "without_key", "created_at")
     list_filter = (
@@ -93,6 +94,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
         "delivery_mode",
         ("institution", NamedFilter),
         ("source_networks", admin.EmptyFieldListFilter),
+        "announcements",
     )
     list_select_related = ("institution",)
     search_fields = ("name", "host", "institution__name")
@@ -108,6 +110,7 @@ class ParticipantAdmin(LifeSteps, ReachPages, ExchangePages, SavesMemberships):
         "revoke",
         "reinstate",
         "take_for_ruuter",
+        "tell",
         "export_csv",
         "export_json",
         "delete_selected",

@@ -19,7 +19,7 @@ from participants.registry.removal import (
     remove_unused_participant,
 )
 from participants.registry.rows import NameTaken, add, check
-from participants.registry.steps import move, set_status, set_success_statuses
+from participants.registry.steps import move, set_announcements, set_status, set_success_statuses
 
 __all__ = [
     "NameTaken",
@@ -41,6 +41,7 @@ __all__ = [
     "remove_participant",
     "remove_unused_participant",
     "revoke_key",
+    "set_announcements",
     "set_own_announcements",
     "set_own_delivery_mode",
     "set_own_status",

@@ -57,6 +57,11 @@ def set_success_statuses(participants: Iterable[Participant], statuses: str, *, 
     return set_on_each(participants, "success_statuses", statuses, actor=actor, reason=reason)
 
 
+def set_announcements(participants: Iterable[Participant], wanted: str, *, actor: str, reason: str = "") -> int:
+    """Of what they are told by messages from Dmr, from the next announcement on. Returns how many changed."""
+    return set_on_each(participants, "announcements", Participant.Announcements(wanted), actor=actor, reason=reason)
+
+
 def set_on_each(participants: Iterable[Participant], field: str, value: str, *, actor: str, reason: str = "") -> int:
     changed = 0
     with history.atomic():

@@ -235,3 +235,25 @@ def test_a_form_changes_and_deletes_no_other_row(admin_client: Client) -> None:
     assert "add_id_institution" in page
     assert "delete_id_institution" not in page
     assert "change_id_institution" not in page
+
+
+def test_what_many_are_told_is_chosen_at_once(admin_client: Client) -> None:
+    """Those that came by the registry's existing contract are told nothing at first, and so are found."""
+    one, two = (factories.participant(announcements="none") for _ in range(2))
+    other = factories.participant(announcements="all")
+    url = reverse("admin:participants_participant_changelist")
+    listed = admin_client.get(url, {"announcements__exact": "none"}).content.decode()
+    assert one.name in listed
+    assert other.name not in listed
+    rows = [one.row, two.row, other.row]
+    preview = admin_client.post(url, {"action": "tell", "_selected_action": [row.pk for row in rows]})
+    assert "what is chosen here" in preview.content.decode()
+    page = chosen(admin_client, url, "tell", rows, announcements="all", reason="they asked").content.decode()
+    assert "2 changed; 1 were told just that before" in page
+    assert set(Participant.objects.filter(name__in=(one.name, two.name)).values_list("announcements", flat=True)) == {
+        "all"
+    }
+    change = Change.objects.get(subject=one.name, action="change")
+    assert (change.actor, change.reason, change.after) == ("admin", "they asked", {"announcements": "all"})
+    refused = chosen(admin_client, url, "tell", [one.row], announcements="everything").content.decode()
+    assert "is not one of the available choices" in refused

@@ -35,9 +35,9 @@ class Act:
     is_done: Callable[[], bool]
 
 
-def action(model: str, name: str, pk: object) -> Callable[[Client], Any]:
+def action(model: str, name: str, pk: object, **more: str) -> Callable[[Client], Any]:
     url = reverse(f"admin:{model}_changelist")
-    fields = {"action": name, "_selected_action": [str(pk)], "reason": "a reason", "confirmed": "yes"}
+    fields = {"action": name, "_selected_action": [str(pk)], "reason": "a reason", "confirmed": "yes", **more}
     return lambda client: client.post(url, fields)
 
 
@@ -119,6 +119,15 @@ def end_outage(how: Callable[..., Callable[[Client], Any]], name: str) -> Act:
         "participants.end_outage",
         how("participants_outage", name, row.pk),
         lambda: Outage.objects.get(pk=row.pk).ended_at is not None,
+    )
+
+
+def choose_what_they_are_told() -> Act:
+    bot = factories.participant().row
+    return Act(
+        "participants.change_participant",
+        action("participants_participant", "tell", bot.pk, announcements="all"),
+        lambda: Participant.objects.get(pk=bot.pk).announcements == "all",
     )
 
 
@@ -378,6 +387,7 @@ ACTS: dict[str, Callable[[], Act]] = {
     "end an outage by button": lambda: end_outage(button, "end"),
     "end outages in the list": lambda: end_outage(action, "end_all"),
     "take for Ruuter": take_for_ruuter,
+    "choose what they are told": choose_what_they_are_told,
     "issue a key": issue_key,
     "set endpoint terms": set_endpoint_terms,
     "revoke a key": revoke_key,
