@@ -9,6 +9,7 @@ class Wiring(AppConfig):
     def ready(self) -> None:
         # Registers the system checks, and with the Celery application every task under its broker.
         from dmr_project import celery, checks  # noqa: F401
-        from dmr_project.wording import mark_all
+        from dmr_project.wording import load_sentences, mark_all
 
         mark_all()
+        load_sentences()

@@ -7,6 +7,7 @@ tests/texts.py collects them for the catalogue in the same way.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,33 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 OURS = ("participants", "relay", "updates", "observability", "staff")
+# What declares sentences that rows keep (dmr_project.lib.sentences). Whoever shows a row may never have loaded what
+# wrote it: the web processes know none of what beat and worker do.
+WRITERS = (
+    "dmr_project.lib.http",
+    "observability.alerts",
+    "participants.claims",
+    "participants.endpoint_terms",
+    "participants.key_rotation",
+    "participants.life",
+    "participants.outages",
+    "relay.delivery.dead_letter",
+    "relay.delivery.failures",
+    "relay.delivery.retry",
+    "relay.delivery.settle",
+    "relay.delivery.transport",
+    "relay.inbox.answers",
+    "relay.routing",
+    "updates.agent_protocol",
+    "updates.releases",
+    "updates.reports",
+    "updates.rollouts",
+    "updates.scheduler",
+    "updates.signatures",
+    "updates.sparing",
+    "updates.targets",
+    "updates.waves",
+)
 
 
 def mark_all() -> None:
@@ -27,6 +55,12 @@ def mark_all() -> None:
     for choices in our_choices():
         for member in choices:
             member._label_ = _marked(member.label)
+
+
+def load_sentences() -> None:
+    """So that each process knows again what another wrote."""
+    for name in WRITERS:
+        importlib.import_module(name)
 
 
 def our_apps() -> Iterator[Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import string
+import subprocess
+import sys
 
 import pytest
 from django.utils import translation
 
 from dmr_project.lib.sentences import Sentence, known, shown
+from dmr_project.wording import WRITERS
 from observability import alerts
 from participants import life
 from relay.delivery import failures, retry, settle, transport
@@ -76,6 +81,41 @@ def test_every_sentence_is_known_again(each: Sentence) -> None:
         said = shown(each(**named))
         assert said == texts.written().get(each.text).string % named
         assert all(value in said for value in named.values())
+
+
+def sentences_in_code() -> dict[str, set[str]]:
+    """Module → the sentences and words that it declares."""
+    found: dict[str, set[str]] = {}
+    for package in texts.PACKAGES:
+        for path in (texts.ROOT / package).rglob("*.py"):
+            calls = [
+                each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, ast.Call)
+            ]
+            said = {
+                each.args[0].value
+                for each in calls
+                if isinstance(each.func, ast.Name) and each.func.id in ("Sentence", "Word")
+                and isinstance(each.args[0], ast.Constant)
+            }  # fmt: skip
+            if said:
+                found[".".join(path.relative_to(texts.ROOT).with_suffix("").parts)] = {str(each) for each in said}
+    return found
+
+
+def test_every_process_knows_all_of_them() -> None:
+    """Also one that has loaded nothing but what Django loads at the start."""
+    declared = sentences_in_code()
+    assert set(declared) == set(WRITERS)
+    code = (
+        "import django; django.setup(); from dmr_project.lib import sentences; import json;"
+        "print(json.dumps([each.text for each in sentences.known()]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=texts.ROOT, capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "dmr_project.settings"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)) == set().union(*declared.values())
 
 
 def test_states_that_agents_report_have_words() -> None:
