@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -221,15 +222,15 @@ def environ_of(scope: Scope) -> dict[str, Any]:
     path = scope.path
     if _prefix and (path == _prefix or path.startswith(_prefix + "/")):
         path = path[len(_prefix) :] or "/"
-    server = urlsplit(f"//{scope.server}")
+    host, port = address_of(scope.server)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": path.encode("utf-8", "surrogateescape").decode("latin-1"),
         "QUERY_STRING": scope.query_string,
-        "REMOTE_ADDR": urlsplit(f"//{scope.client}").hostname or "",
-        "SERVER_NAME": server.hostname or "localhost",
-        "SERVER_PORT": str(server.port or 80),
+        "REMOTE_ADDR": address_of(scope.client)[0],
+        "SERVER_NAME": host or "localhost",
+        "SERVER_PORT": port or "80",
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
@@ -247,6 +248,14 @@ def environ_of(scope: Scope) -> dict[str, Any]:
     return environ
 
 
+@lru_cache(maxsize=1000)
+def address_of(written: str) -> tuple[str, str]:
+    """Host and port out of `host:port`, an IPv6 host being in brackets."""
+    parsed = urlsplit(f"//{written}")
+    return parsed.hostname or "", str(parsed.port or "")
+
+
+@lru_cache(maxsize=1000)  # clients can make up names without end
 def variable(name: str) -> str:
     upper = name.upper().replace("-", "_")
     return upper if upper in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{upper}"
