@@ -37,6 +37,8 @@ PAGES = {
     "job, empty": "/admin/relay/deadletterjob/add/",
     "release, empty": "/admin/updates/release/add/",
     "rollout": "/admin/updates/rollout/1/change/",
+    "rollout, empty": "/admin/updates/rollout/add/",
+    "signing key, empty": "/admin/updates/staffkey/add/",
     "account": "/admin/auth/user/2/change/",
     "password": "/admin/password_change/",
     "second factor": "/admin/second-factor/",
@@ -84,6 +86,14 @@ def test_what_an_action_on_many_would_change(mari: Someone) -> None:
     mari.page.select_option("select[name=action]", "suspend")
     mari.page.locator("select[name=action]").locator("xpath=ancestor::form").evaluate("each => each.submit()")
     mari.page.wait_for_selector("#bulk input[name=reason]")
+    check_as_it_is(mari)
+
+
+def test_what_a_job_would_do(mari: Someone) -> None:
+    mari.open("/admin/relay/deadletterjob/add/")
+    mari.page.fill("#id_recipient_name", "bot-1")
+    mari.page.click("input[value='Show what would be done']")
+    mari.page.wait_for_selector("text=Nothing is done yet.")
     check_as_it_is(mari)
 
 

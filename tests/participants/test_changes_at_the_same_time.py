@@ -89,7 +89,8 @@ def test_what_outages_write_down_waits_for_nobody_who_waits_for_it() -> None:
         number = next(turns)
         for step in range(5):
             if number % 2:
-                rows.update(held_from=None, held_until=None)  # as if nothing had been written down
+                for bot in bots:  # as if nothing had been written down
+                    Participant.objects.filter(pk=bot.row.pk).update(held_from=None, held_until=None)
                 outages.keep_time()
             else:
                 registry.move(rows, "Suspended" if step % 2 else "Active", actor="anna")
