@@ -5,7 +5,7 @@
     shown(alert.message)                         # in Estonian for whoever reads Estonian
 
 A row so says who did what without knowing who will read it, and those written before are translated too
-(docs/adr/0024). What no sentence fits, such as what a person wrote, is shown as it stands.
+(docs/adr/0026). What no sentence fits, such as what a person wrote, is shown as it stands.
 """
 
 from __future__ import annotations
