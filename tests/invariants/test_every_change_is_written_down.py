@@ -174,6 +174,12 @@ def move(world: World) -> object:
     return lambda: registry.move([row], "Disabled", actor="anna", reason=WHY)
 
 
+@act("participants.registry.steps.set_announcements", why=True)
+def set_announcements(world: World) -> object:
+    row = factories.participant().row
+    return lambda: registry.set_announcements([row], "all", actor="anna", reason=WHY)
+
+
 @act("participants.registry.steps.set_success_statuses")
 def set_success_statuses(world: World) -> object:
     row = world.bot
@@ -598,6 +604,7 @@ ELSEWHERE = {
     "participants.log_ins.logged_out": "tests/participants/test_notes_who_comes_and_who_is_refused.py",
     "participants.registry.own_entries.national": "part of enrol, and of ensure_own_entries",
     "participants.registry.steps.set_on_each": "part of set_success_statuses and set_own_…",
+    "updates.sparing.spare": "of targets alone, as updates.targets.move_all: tests/updates/test_spares_outages.py",
     "participants.signing_keys.ensure": "tests/relay/test_rotates_delivery_keys.py",
     "relay.dead_letter_jobs.advance": "tests/relay/test_requeues_many.py",
     "relay.dead_letter_jobs.stop": "tests/relay/test_requeues_many.py",
