@@ -224,7 +224,7 @@ def discard() -> Act:
 
 def requeue_many() -> Act:
     row = dead_letter()
-    fields = {"action": "requeue", "recipient_name": row.recipient_name}
+    fields = {"action": "requeue", "recipient_name": row.recipient_name, "confirmed": "yes"}
     return Act("relay.add_deadletterjob", form("relay_deadletterjob", **fields), DeadLetterJob.objects.exists)
 
 
