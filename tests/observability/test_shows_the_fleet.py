@@ -211,7 +211,7 @@ def test_the_number_of_queries_does_not_grow_with_the_fleet(page: Callable[..., 
     with CaptureQueriesContext(connection) as many:
         assert len(names(page())) == 100
     assert len(many) == len(few)
-    assert len(few) <= 26  # of which 11 are the log-in
+    assert len(few) <= 29  # of which 11 are the log-in, and 3 on PostgreSQL are about how to count
 
 
 def test_5000_instances_are_paged(page: Callable[..., Any]) -> None:

@@ -80,6 +80,7 @@ def engine(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     made = Engine()
     yield made
     made.stop()
+    assert made._has_rested.wait(10)  # a pump that a bell began uses the connection to its end
     made._database.submit(lambda: connection.close()).result()
     made._database.shutdown()
     if made._loop is not None:
