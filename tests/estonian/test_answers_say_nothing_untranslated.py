@@ -29,7 +29,7 @@ from tests.estonian import seen
 from tests.estonian.test_pages_say_nothing_untranslated import pages
 from updates.models import Release
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 NONSENSE = "xq"
 _KEY_ID = r"(?<!\S)[\w-]{43}(?!\S)"  # of a key that was just made
 # They lead out, or change who is logged in or in which language.
@@ -162,6 +162,7 @@ class Answers:
         assert not listed, "\n".join([f"{len(listed)} untranslated:", *listed])
 
 
+@pytest.mark.slow
 def test_answers_to_forms(estonian: Client) -> None:
     forms: dict[tuple[str, ...], Form] = {}
     for url in dict.fromkeys(pages()):
@@ -230,6 +231,7 @@ def test_answers_to_what_the_domain_refuses(estonian: Client) -> None:
     answers.check()
 
 
+@pytest.mark.slow
 def test_answers_to_actions(estonian: Client) -> None:
     answers = Answers(estonian)
     count = 0

@@ -12,7 +12,7 @@ from django.urls import reverse
 from participants.models import Participant
 from tests.estonian import seen
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 PRESSED = ("do", "rotate", "stop")  # buttons: they lead back to a page
 
