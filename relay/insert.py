@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from django.db import InterfaceError, OperationalError, connection, models, tran
 
 from participants import directory
 from relay.models import Delivery, Message
+
+logger = logging.getLogger(__name__)
 
 MOST_ROWS = 64
 MOST_BYTES = 4 * 1024 * 1024  # of payload in one statement, beyond the first row's
@@ -80,9 +83,10 @@ class _OnLoop(_Waiting):
         try:
             if self.stored is Stored.NEW:
                 self.if_new()
-        finally:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-                self.loop.call_soon_threadsafe(self._end)
+        except Exception:  # it is stored all the same, and others wait to be told of theirs
+            logger.exception("stored_not_noted")
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            self.loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
         if not self.done.done():  # nobody has given it up

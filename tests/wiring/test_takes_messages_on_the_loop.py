@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -180,6 +180,20 @@ def test_wakes_a_pump_and_counts(
     assert web.is_quick(message(*pair), b"12345")
     assert wakes.count == before + 1
     assert set(counted) == {202, "Chatbot", "one", (pair[0].row.pk, 5)}
+
+
+def test_one_that_cannot_be_noted_is_accepted_and_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise RuntimeError("no room for a metric")
+
+    async def told(if_new: Callable[[], None]) -> Stored | None:
+        one = insert._OnLoop(Row({}, 1, "", 1), stored=Stored.NEW, if_new=if_new)
+        one.tell()  # for all of a batch, one after the other
+        await asyncio.wait_for(one.done, 5)
+        return one.stored
+
+    assert asyncio.run(told(fails)) is Stored.NEW
+    assert "stored_not_noted" in caplog.text
 
 
 def test_refuses_as_django_does(web: Web, pair: tuple[Registered, Registered]) -> None:
