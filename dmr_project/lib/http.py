@@ -17,13 +17,14 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import aiohttp
+from aiohttp import StreamReader
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
@@ -36,6 +37,10 @@ from dmr_project.lib.timeouts import timeout
 CONNECT_SECONDS = 3.0  # TLS included
 TOTAL_SECONDS = 10.0
 ANSWER_BYTES = 64 * 1024  # read to keep the connection alive; more closes it
+REST_SECONDS = (
+    0.25  # for the rest of a body that has begun: it often comes in pieces, the end of the last chunk alone
+)
+MOST_ANNOUNCED = 32  # answers that only announce another
 MOST_SPOILT = 5  # connections that are given up before one request
 MOST_KNOWN = 10_000  # endpoints whose address, written out, is kept
 # Ends the head of each request; nothing is to be inflated.
@@ -197,11 +202,12 @@ async def post(
     """
     to = target(url)
     request = head(to, headers, len(body)) + body
+    ends_at = asyncio.get_running_loop().time() + (session.timeout.total or TOTAL_SECONDS)
     async with timeout(session.timeout.total):
         with _under(terms) as tls:
             connection = await session.connect(to, tls)
         try:
-            answer, is_over = await _exchange(connection, request)
+            answer, is_over = await _exchange(connection, request, ends_at)
         except BaseException:
             _cut(connection)
             raise
@@ -237,24 +243,39 @@ def _beginning(to: URL) -> tuple[str, str]:
 _LINES_OF_ALL = 3 + _SAME_OF_ALL.count("\n")
 
 
-async def _exchange(connection: Connection, request: bytes) -> tuple[Answer, bool]:
-    """Sends the request, and reads the answer to it. Is all sent, and all read?"""
+async def _exchange(connection: Connection, request: bytes, ends_at: float) -> tuple[Answer, bool]:
+    """Sends the request, and reads the answer to it, until the loop's time `ends_at`. Is all sent, and all read?"""
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:  # closed again in the moment that it was made
         raise aiohttp.ServerDisconnectedError
     protocol.set_response_params(read_until_eof=True, auto_decompress=False)
     transport.write(request)
-    while True:
+    for _ in range(MOST_ANNOUNCED + 1):
         try:
             message, content = await protocol.read()
         except HttpProcessingError as error:
             raise AnswerUnreadable(error.message) from error
         if not 100 <= message.code < 200 or message.code == 101:  # others announce the answer
             break
+    else:
+        raise AnswerUnreadable("it announces one answer after the other")
     said = await content.read(ANSWER_BYTES)
+    if not content.at_eof() and len(said) < ANSWER_BYTES:
+        said += await _rest(content, ANSWER_BYTES - len(said), ends_at)
     names = {name.lower(): value for name, value in message.headers.items()}
     is_over = content.at_eof() and not transport.get_write_buffer_size()
     return Answer(status=message.code, headers=names, body=said), is_over
+
+
+async def _rest(content: StreamReader, most: int, ends_at: float) -> bytes:
+    """What comes of it in a moment. The status counts already: nothing that fails here is an error."""
+    said = b""
+    left = ends_at - asyncio.get_running_loop().time()
+    with suppress(asyncio.TimeoutError, TimeoutError, aiohttp.ClientError, HttpProcessingError):
+        async with timeout(min(REST_SECONDS, left / 2)):
+            while len(said) < most and not content.at_eof():
+                said += await content.read(most - len(said))
+    return said
 
 
 class CallFailed(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,15 @@ OPEN = AddressGuard(private_allowed=True)
 GOOD = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 YES = b"HTTP/1.1 202 Yes\r\n"
 CUT = b""  # stands for closing the connection
+THEN = b"<then>"
 
 
 @dataclass
 class Server:
-    """Answers each request with the next of `answers`, as it stands there; after them, each with GOOD."""
+    """Answers each request with the next of `answers`, as it stands there; after them, each with GOOD.
+
+    Where THEN stands in it, what follows comes a moment later.
+    """
 
     answers: list[bytes] = field(default_factory=list)
     url: str = ""
@@ -60,7 +65,9 @@ class Server:
                 answer = self.answers.pop(0) if self.answers else GOOD
                 if answer == CUT:
                     return
-                writer.write(answer)
+                for place, piece in enumerate(answer.split(THEN)):
+                    await asyncio.sleep(0.02 if place else 0)
+                    writer.write(piece)
                 if self.body_waits_for:
                     await self.body_waits_for.wait()
                     await reader.readexactly(length)
@@ -146,6 +153,18 @@ def test_a_header_cannot_make_another(value: str) -> None:
             b"hello",
             id="in chunks",
         ),
+        pytest.param(
+            b"HTTP/1.1 500 No\r\nContent-Length: 4\r\n\r\no" + THEN + b"op" + THEN + b"s",
+            500,
+            b"oops",
+            id="in pieces",
+        ),
+        pytest.param(
+            YES + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + THEN + b"0\r\n\r\n",
+            202,
+            b"hi",
+            id="whose last chunk ends by itself",
+        ),
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD, 202, b"", id="after a 100"),
         pytest.param(
             b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Wait\r\n\r\n" + GOOD,
@@ -168,6 +187,13 @@ def test_an_answer_is_read_and_its_connection_kept(answer: bytes, status: int, s
         pytest.param(b"HTTP/1.0 202 Yes\r\nContent-Length: 2\r\n\r\nhi", 202, b"hi", id="of HTTP/1.0"),
         pytest.param(YES + b"Connection: close\r\n\r\nhi", 202, b"hi", id="that ends with the connection"),
         pytest.param(GOOD + GOOD, 202, b"", id="with another behind it"),
+        pytest.param(YES + b"Content-Length: 9\r\n\r\nhi", 202, b"hi", id="whose rest does not come"),
+        pytest.param(
+            YES + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + THEN + b"none\r\n",
+            202,
+            b"hi",
+            id="that goes wrong",
+        ),
         pytest.param(
             b"HTTP/1.1 101 Go\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", 101, b"", id="of another kind"
         ),
@@ -177,6 +203,26 @@ def test_an_answer_after_which_the_connection_is_not_used(answer: bytes, status:
     server = Server([answer])
     assert [(each.status, each.body) for each in posted(server, 2)] == [(status, said), (202, b"")]
     assert server.connections == 2
+
+
+def test_an_answer_in_the_last_moment_counts() -> None:
+    """Its rest is not waited for until the exchange's time is over."""
+
+    async def scenario() -> http.Answer:
+        server = Server([YES + b"Content-Length: 9\r\n\r\nhi"])
+        async with server.running(), open_session(OPEN, connections=1, per_host=0, total_seconds=0.1) as session:
+            return await http.post(session, server.url, b"body", {})
+
+    assert asyncio.run(scenario()).status == 202
+
+
+def test_answers_that_only_announce_others_end() -> None:
+    announced = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert posted(Server([announced * http.MOST_ANNOUNCED + GOOD]))[0].status == 202
+    began = time.monotonic()
+    with pytest.raises(http.AnswerUnreadable):
+        posted(Server([announced * (http.MOST_ANNOUNCED + 1)]))
+    assert time.monotonic() - began < 1, "and not when the time is over"
 
 
 def test_names_of_headers_are_in_lower_case() -> None:
