@@ -30,6 +30,7 @@ from django.urls import set_script_prefix
 
 from dmr_project.lib import body
 from dmr_project.lib.errors import DomainError
+from dmr_project.lib.network import client_address
 from dmr_project.processes import die_with_parent, reserve_metrics, set_start_apart
 
 die_with_parent()
@@ -112,8 +113,6 @@ async def application(scope: Scope, exchange: Exchange) -> None:
         await read(environ, exchange, length)
         quick = await express.respond(environ) if express.is_plain(environ) else None
         answer = await loop.run_in_executor(threads, respond, environ) if quick is None else quick
-        if "dmr.wait" in environ:
-            answer = await wait_and_ask_again(scope, exchange, environ["dmr.wait"], answer)
     elif not await loop.run_in_executor(threads, is_known_caller, environ):
         # Not read: a stranger fills neither memory nor the few places for large bodies. Django says 401 or 403.
         answer = await loop.run_in_executor(threads, respond, environ)
@@ -121,6 +120,8 @@ async def application(scope: Scope, exchange: Exchange) -> None:
         async with large_places():
             await read(environ, exchange, length)
             answer = await loop.run_in_executor(threads, respond, environ)
+    if "dmr.wait" in environ:
+        answer = await wait_and_ask_again(scope, exchange, environ["dmr.wait"], answer)
     exchange.response_bytes(*answer)
 
 
@@ -157,7 +158,7 @@ def large_places() -> asyncio.Semaphore:
 def is_known_caller(environ: dict[str, Any]) -> bool:
     """May the caller send a large body? Runs in a thread, with a database connection of its own."""
     try:
-        return is_known(environ)
+        return is_known({**environ, "REMOTE_ADDR": client_address(environ, settings.TRUSTED_PROXIES)})
     except DatabaseError:
         return True  # Django answers 503
     finally:

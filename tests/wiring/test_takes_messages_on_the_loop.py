@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
 from dmr_project.express import is_plain
 from participants import keys, registry
@@ -23,90 +21,12 @@ from relay.models import Delivery, Message
 from tests import factories
 from tests.conftest import Wakes
 from tests.factories import Registered
+from tests.wiring.conftest import Exchange, Web, message
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # What two messages with the same content may differ in.
 OF_ONE = {"id", "message_id", "written_id", "accepted_at", "expires_at", "due_at"}
-
-
-class Pairs:
-    """Headers as granian hands them over."""
-
-    def __init__(self, headers: dict[str, str]) -> None:
-        self._headers = headers
-
-    def items(self) -> list[tuple[str, str]]:
-        return [(name.lower(), value) for name, value in self._headers.items()]
-
-    def keys(self) -> list[str]:
-        return [name.lower() for name in self._headers]
-
-
-class Scope:
-    method, path, query_string, scheme, http_version = "POST", "/messages", "", "http", "1.1"
-    client, server = "192.0.2.7:40000", "127.0.0.1:8000"
-
-    def __init__(self, headers: dict[str, str], query: str) -> None:
-        self.headers = Pairs(headers)
-        self.query_string = query
-
-
-class Exchange:
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.said = b""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
-
-    async def client_disconnect(self) -> None:
-        await asyncio.Event().wait()
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.said = status, dict(headers), body
-
-    def json(self) -> Any:
-        return json.loads(self.said)
-
-
-class Web:
-    """The application on a loop, and whether Django was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor) -> None:
-        from dmr_project import rsgi
-
-        self._rsgi = rsgi
-        self.asked_django = 0
-        respond = rsgi.respond
-
-        def counted(environ: dict[str, Any]) -> Any:
-            self.asked_django += 1
-            return respond(environ)
-
-        monkeypatch.setattr(rsgi, "respond", counted)
-        monkeypatch.setattr(rsgi, "_threads", threads)
-
-    def post(self, headers: dict[str, str], payload: bytes = b"payload", query: str = "") -> Exchange:
-        exchange = Exchange(payload)
-        scope: Any = Scope({"Content-Length": str(len(payload)), **headers}, query)
-        asyncio.run(self._rsgi.application(scope, exchange))
-        return exchange
-
-    def is_quick(self, headers: dict[str, str], payload: bytes = b"payload") -> bool:
-        """Is it answered 202, and without Django?"""
-        before = self.asked_django
-        return self.post(headers, payload).status == 202 and self.asked_django == before
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    with ThreadPoolExecutor(1) as threads:
-        yield Web(monkeypatch, threads)
-        for each in (threads, insert._thread):
-            each.submit(lambda: connection.close()).result()  # its own
 
 
 @pytest.fixture
@@ -116,15 +36,6 @@ def pair(web: Web) -> tuple[Registered, Registered]:
     assert web.post(message(sender, recipient)).status == 202
     assert web.asked_django == 1
     return sender, recipient
-
-
-def message(sender: Registered, recipient: Registered) -> dict[str, str]:
-    return {
-        "X-Api-Key": sender.key,
-        "X-Sent-By": sender.name,
-        "X-Send-To": recipient.name,
-        "X-Message-Id": str(uuid.uuid4()),
-    }
 
 
 def columns(row: Message | Delivery) -> dict[str, Any]:

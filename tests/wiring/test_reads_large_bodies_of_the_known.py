@@ -1,0 +1,46 @@
+"""dmr_project.rsgi: a body above 64 KiB is read for a known caller alone, and then nothing is different."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from django.conf import settings
+
+from dmr_project.rsgi import LARGE_BYTES
+from relay.inbox.waiting import polls
+from relay.models import Message
+from tests import factories
+from tests.wiring.conftest import Web, message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LARGE = b"x" * (LARGE_BYTES + 1)
+
+
+def test_it_is_read_for_who_has_a_key_and_not_for_a_stranger(web: Web) -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    found = web.post(message(sender, recipient), LARGE)
+    assert (found.status, found.is_read) == (202, True)
+    assert Message.objects.get().payload_size == len(LARGE)
+    refused = web.post({**message(sender, recipient), "X-Api-Key": "nobody's"}, LARGE)
+    assert (refused.status, refused.is_read) == (401, False)
+
+
+@pytest.mark.parametrize(("forwarded", "status"), [("10.1.2.3", 202), ("10.1.3.3", 401)])
+def test_who_is_believed_by_address_may_be_behind_a_proxy(
+    web: Web, monkeypatch: pytest.MonkeyPatch, forwarded: str, status: int
+) -> None:
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", (ipaddress.ip_network("192.0.2.0/24"),))
+    sender, recipient = factories.participant(source_networks="10.1.2.0/24"), factories.participant()
+    headers = message(sender, recipient) | {"X-Forwarded-For": forwarded}
+    del headers["X-Api-Key"]
+    found = web.post(headers, LARGE)
+    assert (found.status, found.is_read) == (status, status == 202), found.said
+
+
+def test_a_poll_with_one_waits_and_leaves_its_place(web: Web) -> None:
+    recipient = factories.participant(delivery_mode="pull")
+    found = web.ask("GET", "/api/v1/inbox", {"X-Api-Key": recipient.key}, LARGE, "wait=1")
+    assert (found.status, found.json()["messages"]) == (200, [])
+    assert not polls.keys()
