@@ -15,10 +15,15 @@ LONGEST = 255  # characters
 # What lies beyond cannot be put in every time zone.
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9000, 12, 31, tzinfo=timezone.utc)
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can hold one, no database can
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can hold one, no database and no answer can
 # Nothing that breaks a line (controls, the two separators) and nothing that turns the reading of what follows around.
 ONE_LINE = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"  # also as a pattern of the schema
 _ONE_LINE = re.compile(ONE_LINE.removesuffix("$") + r"\Z")
+
+
+def is_text(value: object) -> bool:
+    """Text that can be said again: no half of a character."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def text(asked: Mapping[str, Any], name: str) -> str:
@@ -26,9 +31,9 @@ def text(asked: Mapping[str, Any], name: str) -> str:
     value = asked.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value or _SURROGATE.search(value):
+    if not is_text(value) or len(value) > LONGEST or "\x00" in value:
         raise invalid(name, f"must be text of at most {LONGEST} characters")
-    return value
+    return str(value)
 
 
 def one_line(asked: Mapping[str, Any], name: str, most: int) -> str:
@@ -36,8 +41,7 @@ def one_line(asked: Mapping[str, Any], name: str, most: int) -> str:
     value = asked.get(name)
     if value is None:
         return ""
-    is_text = isinstance(value, str) and len(value) <= most and not _SURROGATE.search(value)
-    if not is_text or not _ONE_LINE.match(value):
+    if not is_text(value) or len(value) > most or not _ONE_LINE.match(value):
         raise invalid(name, f"must be one line of at most {most} characters")
     return str(value)
 

@@ -237,7 +237,7 @@ def number(request: Request, name: str, default: int, *, least: int, most: int) 
 def read_leases(said: dict[str, Any]) -> list[str]:
     """The body's leases. Raises InvalidInput."""
     found = said.get("leases")
-    if not isinstance(found, list) or not found or not all(isinstance(each, str) for each in found):
+    if not isinstance(found, list) or not found or not all(map(fields.is_text, found)):
         raise _invalid("leases", "must be a list of leases, as the inbox gave them")
     if len(found) > MOST_LEASES:
         raise _invalid("leases", f"has {len(found)}; at most {MOST_LEASES} at once")

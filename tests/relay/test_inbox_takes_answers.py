@@ -286,6 +286,8 @@ def test_one_word_for_each_lease(client: Client, sender: Registered, recipient: 
         ("ack", {"leases": "1-1"}, "leases"),
         ("ack", {"leases": [1]}, "leases"),
         ("ack", {"leases": ["1-1"] * 501}, "leases"),
+        ("ack", {"leases": ["1-1", "\ud800"]}, "leases"),
+        ("nack", {"leases": ["\ud800"]}, "leases"),
         ("nack", {"leases": ["1-1"], "retryAfter": -1}, "retryAfter"),
         ("nack", {"leases": ["1-1"], "retryAfter": True}, "retryAfter"),
         ("nack", {"leases": ["1-1"], "retryAfter": 1e400}, "retryAfter"),
