@@ -41,14 +41,16 @@ class ApiKeyAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[Entry | StaffKey, Credential | None]:
-        key = request._request.META.get("HTTP_X_API_KEY", "")
+        environ = request._request.META
+        key = environ.get("HTTP_X_API_KEY", "")
         if not key:
             raise NotAuthenticated("Send your key in the header X-Api-Key.")
         if keys.is_staff_key(key):
             return StaffKey(), None
-        credential = valid(key, known(request), request._request.META)
+        credential = valid(key, known(request), environ)
         if credential is None:
-            failures.count(failures.KEY, keys.digest(key))
+            if is_first(environ, "dmr.refused_key"):
+                failures.count(failures.KEY, keys.digest(key))
             raise AuthenticationFailed("The key in X-Api-Key is not known, has expired, or was revoked.")
         keys.note_use(credential.key_id)
         return credential.participant, credential
@@ -64,10 +66,17 @@ def valid(key: str, registry: Directory, environ: dict[str, Any]) -> Credential 
     found = registry.credential(key)
     if found is not None:
         guesses.note_good(digest)
-    elif not environ.get("dmr.bad_key"):  # the same request may be looked at again
-        environ["dmr.bad_key"] = True
+    elif is_first(environ, "dmr.bad_key"):
         guesses.note_bad(address)
     return found
+
+
+def is_first(environ: dict[str, Any], what: str) -> bool:
+    """Is this to be counted? The same request may be looked at again, by the registry as it is now."""
+    if environ.get(what):
+        return False
+    environ[what] = True
+    return True
 
 
 def remembered(environ: Mapping[str, Any], registry: Directory, scope: Scope) -> Credential | None:
@@ -103,7 +112,8 @@ class SourceNetworkAuthentication(ApiKeyAuthentication):
         if not environ.get("HTTP_X_API_KEY") and request.method == "POST":
             entry = believed_by_address(known(request), environ)
             if entry is not None:
-                metrics.KEYLESS.inc()
+                if is_first(environ, "dmr.keyless"):
+                    metrics.KEYLESS.inc()
                 return entry, None
         return super().authenticate(request)
 
