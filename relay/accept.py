@@ -205,8 +205,8 @@ def _store_deliveries(message: Message, found: RoomRoute | DeadEnd) -> None:
     if isinstance(found, DeadEnd):
         counting.settled(State.DEAD, None, found.recipient.type if found.recipient else None)
         error_messages.tell_sender(message, found.status, found.reason)
-        if found.recipient is None:  # nobody can ever requeue it
-            retention.note_ended({message.pk: 0}, message.accepted_at)
+    if is_for_nobody(found):
+        retention.note_ended({message.pk: 0}, message.accepted_at)
     transaction.on_commit(wake.pump)
 
 
@@ -221,6 +221,13 @@ def deliveries_of(message: Message, found: Found) -> list[Delivery]:
     dead.ended_at = message.accepted_at
     dead.last_error = found.reason[:255]
     return [dead]
+
+
+def is_for_nobody(found: Found) -> bool:
+    """Can it never be delivered? Nobody has the recipient's name, or nobody else listens in the room."""
+    return (isinstance(found, DeadEnd) and found.recipient is None) or (
+        isinstance(found, RoomRoute) and not found.recipients
+    )
 
 
 def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -> Delivery:

@@ -101,6 +101,8 @@ def _store(sender: Entry, drafts: list[Draft]) -> None:
         return
     bulk.insert_deliveries([row for each in new for row in accept.deliveries_of(each.message, each.found)])
     _end_dead(sender, [(each.message, each.found) for each in new if isinstance(each.found, DeadEnd)])
+    unneeded = [each.message.pk for each in new if accept.is_for_nobody(each.found)]
+    retention.note_ended(dict.fromkeys(unneeded, 0), new[0].message.accepted_at)
     transaction.on_commit(wake.pump)
 
 
@@ -117,10 +119,6 @@ def _end_dead(sender: Entry, dead: list[tuple[Message, DeadEnd]]) -> None:
     bulk.insert_messages([error for error, _ in errors])
     bulk.insert_deliveries([delivery for _, delivery in errors])
     metrics.ERRORS_SENT.inc(len(errors))
-    # Nobody can ever requeue what has no recipient.
-    retention.note_ended(
-        {message.pk: 0 for message, found in dead if found.recipient is None}, dead[0][0].accepted_at
-    )
 
 
 def _known(sender: Entry, messages: list[Message]) -> dict[UUID, Message]:

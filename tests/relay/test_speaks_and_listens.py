@@ -12,9 +12,9 @@ from django.test import Client
 from participants import directory, history, neighbours, statuses
 from participants.models import Membership, Participant
 from participants.reach import Answer
-from relay import routing
+from relay import retention, routing
 from relay.delivery import claim
-from relay.models import Delivery, State
+from relay.models import Delivery, Message, State
 from relay.routing import Route
 from tests import factories
 from tests.factories import Registered
@@ -120,6 +120,17 @@ def test_a_message_to_a_room_reaches_those_that_listen(client: Client) -> None:
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:problem-type:dmr:may-not-speak")
     assert say(deaf).status_code == 202
     assert say(factories.participant()).status_code == 404
+
+
+def test_what_nobody_hears_is_forgotten_at_once(client: Client) -> None:
+    speaker, deaf = factories.participant(), factories.participant()
+    factories.join(factories.room("alerts", speaker), deaf.row, listens=False)
+    headers = {"X-Sent-By": speaker.name, "X-Message-Id": "0b6f5f0e-5c0f-4a55-8a54-0c7f7a3c2a11", **speaker.auth}
+    answer = client.post("/api/v1/rooms/alerts/messages", b"hello", content_type="text/plain", headers=headers)
+    assert answer.status_code == 202
+    assert client.get(f"/messages/{headers['X-Message-Id']}", headers=speaker.auth).json()["deliveries"] == []
+    assert retention.delete_payloads() == 1
+    assert bytes(Message.objects.get().payload) == b""
 
 
 @pytest.mark.parametrize(("may_speak", "listens"), TERMS)

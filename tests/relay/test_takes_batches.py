@@ -307,6 +307,14 @@ def test_rooms_are_addressed_by_x_room(client: Client) -> None:
     assert set(message.deliveries.values_list("recipient_id", flat=True)) == {one.row.pk, other.row.pk}
 
 
+def test_what_nobody_hears_is_forgotten(client: Client) -> None:
+    sender, other = factories.participant(), factories.participant()
+    room = factories.room("", sender)
+    said = send(client, sender, record(sender, None, X_Room=room.name), record(sender, other.name))
+    assert statuses(said) == [202, 202]
+    assert [due.message.send_to for due in PayloadDue.objects.all()] == [room.name]
+
+
 def test_rooms_do_not_multiply_without_bound(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "MOST_DELIVERIES", 3)
     sender, *members = (factories.participant() for _ in range(3))
