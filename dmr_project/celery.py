@@ -12,12 +12,14 @@ from celery import Celery, signals
 from django.conf import settings
 from kombu import Exchange, Queue
 
+from dmr_project import beat
 from dmr_project.lib import queues
 from dmr_project.processes import die_with_parent, reserve_metrics, set_start_apart
 
 reserve_metrics()
 app = Celery("dmr")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.beat_schedule = beat.JOBS
 app.conf.task_queues = [Queue(name, Exchange(name), routing_key=name) for name in queues.ALL]
 app.autodiscover_tasks()
 
