@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import statistics
 import sys
 import time
@@ -75,7 +76,8 @@ def measure(product: Product, sink: str, wanted: set[str], size: Size) -> None:
                 show({f"memory of {kind}, MB: pss": found.pop("pss"), **found})
     if "throughput" in wanted:
         with timed("throughput"):
-            median_of(size.rounds, lambda: throughput.throughput(product, sink, size.seconds))
+            for at_once in (2 * SENDERS, 8 * SENDERS):
+                median_of(size.rounds, partial(throughput.throughput, product, sink, size.seconds, at_once))
     if "latency" in wanted:
         with timed("latency"):
             for rate in (20, 50, 100):
@@ -93,7 +95,8 @@ def measure(product: Product, sink: str, wanted: set[str], size: Size) -> None:
 
 @contextlib.contextmanager
 def timed(figure: str) -> Iterator[None]:
-    """Says on standard error how long it took to measure."""
+    """Says on standard error how long it took to measure. Begins when the disk has written what came before."""
+    os.sync()
     began = time.monotonic()
     yield
     print(f"-- {figure}: measured in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
