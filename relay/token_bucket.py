@@ -1,8 +1,9 @@
 """A sender's rate: tokens that come back at a rate, up to a burst; spent in this process out of slices.
 
-The bucket itself is shared by all web processes (relay.shared_bucket). A process takes a slice of it, a hundredth
-of the burst, and spends that by itself; what it has not spent runs out with it after a few seconds. So two processes
-together never let more through than the bucket held, and a message seldom costs a trip to it.
+The bucket itself is shared by all web processes (relay.shared_bucket). A process takes a slice of it and spends that
+by itself; what it has not spent runs out with it after a few seconds. So two processes together never let more
+through than the bucket held, and a message seldom costs a trip to it. A slice is a hundredth of the burst, or of what
+comes back while it lasts where that is less: what runs out does not empty the bucket of who sends less than its rate.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Protocol
 
 from dmr_project.lib.log import event
 
-SLICES = 100  # of a burst
+SLICES = 100  # of a burst, or of what comes back in SLICE_SECONDS where that is less
 SLICE_SECONDS = 10.0  # that a slice lasts
 AWAY_SECONDS = 1.0  # that a shared bucket which could not be asked is left alone
 
@@ -30,6 +31,11 @@ class Rate:
 
     per_second: int
     burst: int
+
+    @property
+    def slice(self) -> int:
+        """So many tokens a process takes at a time, for SLICE_SECONDS."""
+        return int(min(self.burst, self.per_second * SLICE_SECONDS)) // SLICES
 
     def refilled(self, tokens: float, seconds: float) -> float:
         return min(float(self.burst), tokens + max(0.0, seconds) * self.per_second)
@@ -112,7 +118,7 @@ class Buckets:
                 return None
         try:
             # Not under the lock: whoever has tokens need not wait for whoever asks.
-            taken = self._shared.take(key, rate, count, max(count, rate.burst // SLICES))
+            taken = self._shared.take(key, rate, count, max(count, rate.slice))
         except Unavailable as error:
             with self._lock:
                 self._away_until = now + AWAY_SECONDS

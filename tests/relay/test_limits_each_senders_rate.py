@@ -150,13 +150,24 @@ def test_a_message_seldom_costs_a_trip(buckets: Buckets, played: Played, clock: 
 
 
 def test_a_slice_runs_out(buckets: Buckets, played: Played, clock: Clock) -> None:
-    rate = Rate(1, 1000)
+    rate = Rate(100, 1000)
     assert is_allowed(buckets, rate)
     assert is_allowed(buckets, rate)
     assert played.asked == 1
     clock.now += SLICE_SECONDS
     assert is_allowed(buckets, rate)
     assert played.asked == 2
+
+
+@pytest.mark.parametrize("rate", [Rate(1, 1000), Rate(10, 10_000), Rate(500, 5000)])
+def test_who_sends_less_than_its_rate_keeps_its_burst(played: Played, clock: Clock, rate: Rate) -> None:
+    """Whatever runs out with slices of two processes."""
+    processes = [Buckets(played, clock), Buckets(played, clock)]
+    for _ in range(1000):
+        clock.now += SLICE_SECONDS + 1
+        assert all(is_allowed(each, rate) for each in processes)
+    clock.now += SLICE_SECONDS + 1
+    assert is_allowed(processes[0], rate, rate.burst)
 
 
 def test_an_empty_bucket_is_not_asked_again_before_it_can_give(
