@@ -39,7 +39,8 @@ _django = get_wsgi_application()
 
 from dmr_project import express
 from dmr_project.express import Answer
-from participants.authentication import is_known
+from dmr_project.large_bodies import Places
+from participants.authentication import known_name
 from participants.void_keys import Watch
 from relay.delivery import wake
 from relay.inbox import leases
@@ -53,7 +54,6 @@ STAFF_THREADS = 2  # besides, for pages
 FOR_PEOPLE = ("/admin", "/join")
 UNREADABLE = "\ufffd"  # stands for a header value that is not ASCII, which the server does not hand over
 LARGE_BYTES = 64 * 1024
-MOST_LARGE = 16  # bodies above LARGE_BYTES being read at once
 
 
 def prepare_thread() -> None:
@@ -66,7 +66,7 @@ _void_keys = Watch()
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="web", initializer=prepare_thread)
 # Pages for people, and the hashing of guessed passwords, wait for one another and not in the way of messages.
 _staff_threads = ThreadPoolExecutor(STAFF_THREADS, thread_name_prefix="staff", initializer=prepare_thread)
-_large: asyncio.Semaphore | None = None
+_large = Places()  # for bodies above LARGE_BYTES
 
 
 class Headers(Protocol):
@@ -113,11 +113,11 @@ async def application(scope: Scope, exchange: Exchange) -> None:
         await read(environ, exchange, length)
         quick = await express.respond(environ) if express.is_plain(environ) else None
         answer = await loop.run_in_executor(threads, respond, environ) if quick is None else quick
-    elif not await loop.run_in_executor(threads, is_known_caller, environ):
+    elif (caller := await loop.run_in_executor(threads, known_caller, environ)) is None:
         # Not read: a stranger fills neither memory nor the few places for large bodies. Django says 401 or 403.
         answer = await loop.run_in_executor(threads, respond, environ)
     else:
-        async with large_places():
+        async with _large.one_of(caller):
             await read(environ, exchange, length)
             answer = await loop.run_in_executor(threads, respond, environ)
     if "dmr.wait" in environ:
@@ -147,20 +147,12 @@ async def read(environ: dict[str, Any], exchange: Exchange, length: int) -> None
     environ["dmr.read_at"] = time.perf_counter()  # from here on it is we whom the client waits for
 
 
-def large_places() -> asyncio.Semaphore:
-    """Held from the first byte of a large body to its answer."""
-    global _large
-    if _large is None:
-        _large = asyncio.Semaphore(MOST_LARGE)
-    return _large
-
-
-def is_known_caller(environ: dict[str, Any]) -> bool:
-    """May the caller send a large body? Runs in a thread, with a database connection of its own."""
+def known_caller(environ: dict[str, Any]) -> str | None:
+    """Who may send a large body; None for a stranger. Runs in a thread, with a database connection of its own."""
     try:
-        return is_known({**environ, "REMOTE_ADDR": client_address(environ, settings.TRUSTED_PROXIES)})
+        return known_name({**environ, "REMOTE_ADDR": client_address(environ, settings.TRUSTED_PROXIES)})
     except DatabaseError:
-        return True  # Django answers 503
+        return ""  # Django answers 503
     finally:
         close_old_connections()
 

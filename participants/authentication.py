@@ -128,13 +128,17 @@ def believed_by_address(registry: Directory, environ: Mapping[str, Any]) -> Entr
     return entry if is_within(address, believed) else None
 
 
-def is_known(environ: Mapping[str, Any]) -> bool:
-    """Does a WSGI request bear a valid key, or come from where its sender is believed? Before its body is read."""
+def known_name(environ: Mapping[str, Any]) -> str | None:
+    """Whose valid key a WSGI request bears, or who is believed where it comes from. Before its body is read."""
     key = environ.get("HTTP_X_API_KEY", "")
     registry = directory.current()
-    if key:
-        return keys.is_staff_key(key) or registry.credential(key) is not None
-    return believed_by_address(registry, environ) is not None
+    if key and keys.is_staff_key(key):
+        return StaffKey.name
+    credential = registry.credential(key) if key else None
+    found = (
+        credential.participant if credential is not None else None if key else believed_by_address(registry, environ)
+    )
+    return found.name if found is not None else None
 
 
 class IsParticipant(BasePermission):

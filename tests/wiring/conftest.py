@@ -39,7 +39,10 @@ class Scope:
 
 
 class Exchange:
-    def __init__(self, body: bytes) -> None:
+    """`arrives` is awaited before the body comes."""
+
+    def __init__(self, body: bytes, arrives: asyncio.Event | None = None) -> None:
+        self._arrives = arrives
         self._body = body
         self.is_read = False
         self.status = 0
@@ -48,6 +51,8 @@ class Exchange:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.is_read = True
+        if self._arrives is not None:
+            await self._arrives.wait()
         yield self._body
 
     async def client_disconnect(self) -> None:
@@ -82,9 +87,20 @@ class Web:
 
     def ask(self, method: str, path: str, headers: dict[str, str], payload: bytes = b"", query: str = "") -> Exchange:
         exchange = Exchange(payload)
-        scope: Any = Scope({"Content-Length": str(len(payload)), **headers}, query, method, path)
-        asyncio.run(self._rsgi.application(scope, exchange))
+        asyncio.run(self.respond(exchange, headers, payload, query, method, path))
         return exchange
+
+    async def respond(
+        self,
+        exchange: Exchange,
+        headers: dict[str, str],
+        payload: bytes,
+        query: str = "",
+        method: str = "POST",
+        path: str = "/messages",
+    ) -> None:
+        scope: Any = Scope({"Content-Length": str(len(payload)), **headers}, query, method, path)
+        await self._rsgi.application(scope, exchange)
 
     def is_quick(self, headers: dict[str, str], payload: bytes = b"payload") -> bool:
         """Is it answered 202, and without Django?"""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 
 import pytest
 from django.conf import settings
 
+from dmr_project.large_bodies import MOST, MOST_OF_ONE, Places
 from dmr_project.rsgi import LARGE_BYTES
 from relay.inbox.waiting import polls
 from relay.models import Message
 from tests import factories
-from tests.wiring.conftest import Web, message
+from tests.wiring.conftest import Exchange, Web, message
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,3 +46,45 @@ def test_a_poll_with_one_waits_and_leaves_its_place(web: Web) -> None:
     found = web.ask("GET", "/api/v1/inbox", {"X-Api-Key": recipient.key}, LARGE, "wait=1")
     assert (found.status, found.json()["messages"]) == (200, [])
     assert not polls.keys()
+
+
+def test_who_sends_them_slowly_keeps_nobody_else_waiting(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, quick = factories.participant(), factories.participant()
+    monkeypatch.setattr("dmr_project.rsgi._large", Places())
+
+    async def send() -> tuple[int, int]:
+        arrives = asyncio.Event()
+        stalled = [Exchange(LARGE, arrives) for _ in range(2 * MOST)]
+        sending = [asyncio.ensure_future(web.respond(each, message(slow, quick), LARGE)) for each in stalled]
+        while sum(each.is_read for each in stalled) < MOST_OF_ONE:
+            await asyncio.sleep(0.01)
+        other = Exchange(LARGE)
+        await asyncio.wait_for(web.respond(other, message(quick, slow), LARGE), 10)
+        being_read = sum(each.is_read for each in stalled)
+        arrives.set()
+        await asyncio.wait_for(asyncio.gather(*sending), 60)
+        assert {each.status for each in stalled} == {202}
+        return other.status, being_read
+
+    assert asyncio.run(send()) == (202, MOST_OF_ONE)
+
+
+def test_callers_together_have_no_more_places_than_there_are() -> None:
+    async def fill() -> tuple[int, int]:
+        places, done, inside = Places(), asyncio.Event(), 0
+
+        async def hold(caller: str) -> None:
+            nonlocal inside
+            async with places.one_of(caller):
+                inside += 1
+                await done.wait()
+
+        holding = [asyncio.ensure_future(hold(f"bot-{number % 10}")) for number in range(5 * MOST)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        found = inside
+        done.set()
+        await asyncio.gather(*holding)
+        return found, len(places._own)
+
+    assert asyncio.run(fill()) == (MOST, 0)
