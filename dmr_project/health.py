@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -22,6 +23,7 @@ from dmr_project import embedded_broker
 from dmr_project.lib import storage
 from dmr_project.lib.api import plain_problem
 from dmr_project.lib.log import event
+from dmr_project.processes import is_running
 from observability import collectors
 
 logger = logging.getLogger(__name__)
@@ -104,10 +106,9 @@ def forget_the_dead(folder: Path) -> None:
     """A process that was killed has left what counts only while it lives, such as the polls that wait in it."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        if not is_running(pid):
+            with contextlib.suppress(FileNotFoundError):  # another of us was first
+                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def _outcome(check: Callable[[], None]) -> str:

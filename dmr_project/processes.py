@@ -12,6 +12,7 @@ import sys
 _PR_SET_PDEATHSIG = 1
 METRICS_KINDS = ("counter", "histogram", "gauge_all", "gauge_livesum")
 METRICS_BYTES = 1024 * 1024  # of each file, as prometheus_client makes them
+METRICS_HEAD = 8  # bytes that each has at least
 
 
 def die_with_parent() -> None:
@@ -33,6 +34,7 @@ def reserve_metrics() -> None:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder or not hasattr(os, "posix_fallocate"):
         return
+    shrink_metrics_of_the_dead(folder)
     paths = [os.path.join(folder, f"{kind}_{os.getpid()}.db") for kind in METRICS_KINDS]
     try:
         for path in paths:
@@ -44,6 +46,31 @@ def reserve_metrics() -> None:
                 os.unlink(path)
         del os.environ["PROMETHEUS_MULTIPROC_DIR"]
         print(f"The metrics of process {os.getpid()} stay in memory: {error.strerror}", file=sys.stderr)
+
+
+def shrink_metrics_of_the_dead(folder: str) -> None:
+    """What processes that have ended counted stays, but not the room that they had reserved.
+
+    So a process that dies again and again does not fill the disk.
+    """
+    for entry in os.scandir(folder):
+        pid = entry.name.removesuffix(".db").rpartition("_")[2]
+        if not pid.isdigit() or is_running(int(pid)):
+            continue
+        with contextlib.suppress(OSError):  # somebody has removed it, or there is no room: it is tried again
+            with open(entry.path, "rb") as file:
+                used = int.from_bytes(file.read(4), sys.byteorder)  # as prometheus_client writes it
+            os.truncate(entry.path, min(max(used, METRICS_HEAD), entry.stat().st_size))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's has got the number since
+        return True
+    return True
 
 
 def set_start_apart() -> None:

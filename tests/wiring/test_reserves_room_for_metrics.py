@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from dmr_project import processes
 from tests.integration.product import Product
@@ -20,6 +25,27 @@ def test_files_are_there_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for each in made.values():
         assert each.st_size == processes.METRICS_BYTES
         assert each.st_blocks * 512 >= each.st_size
+
+
+def test_a_process_that_has_ended_keeps_its_counts_and_not_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(30)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    with monkeypatch.context() as there:
+        there.setattr(os, "getpid", lambda: ended.pid)
+        processes.reserve_metrics()
+    counted = MmapedDict(str(tmp_path / f"counter_{ended.pid}.db"))
+    for number in range(500):  # more than a page of it
+        counted.write_value(mmap_key("dmr_tests_total", "dmr_tests_total", ["n"], [str(number)], "help"), 3.0, 0.0)
+    counted.close()
+    processes.reserve_metrics()
+    left = {path.name: path.stat().st_size for path in tmp_path.iterdir() if str(ended.pid) in path.name}
+    assert len(left) == len(processes.METRICS_KINDS)
+    assert sum(left.values()) < 100_000, left
+    (found,) = MultiProcessCollector(CollectorRegistry(), str(tmp_path)).collect()
+    assert [sample.value for sample in found.samples] == [3.0] * 500
 
 
 def test_without_room_the_process_counts_in_memory(
