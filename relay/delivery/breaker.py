@@ -1,7 +1,8 @@
 """A breaker for each recipient, in the database, so that all pumps share it: closed, open, one probe at a time.
 
 Closed, until a recipient has failed FAILURES_TO_OPEN times in a row. Open, its deliveries are not claimed but
-for one probe, at most one in flight, after pauses that double up to LONGEST_PAUSE. A success closes it. 410
+for one probe, at most one in flight, after pauses that double up to LONGEST_PAUSE. A success closes it; after an
+answer that is final for its message alone the next probe goes after FIRST_PAUSE. 410
 ends its own delivery and parks the recipient: whatever else is addressed to it is held until staff close the
 breaker, or its time to live ends.
 """
@@ -9,7 +10,7 @@ breaker, or its time to live ends.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -59,16 +60,28 @@ def next_probe(after: datetime, within: timedelta) -> datetime | None:
     return found
 
 
-def note(succeeded: set[int], failed: Mapping[int, Failures], at: datetime) -> None:
+def note(
+    succeeded: set[int], failed: Mapping[int, Failures], at: datetime, refused: Collection[int] = frozenset()
+) -> None:
     """Writes down a batch: recipients that succeeded after failures, and those that failed. In a transaction.
 
-    Locks in the order of ids, so that two pumps cannot hold each other up.
+    `refused`: those that answered a probe for good, which neither opens nor closes. Locks in the order of ids, so
+    that two pumps cannot hold each other up.
     """
-    for recipient_id in sorted(succeeded | failed.keys()):
-        if recipient_id in failed and recipient_id not in succeeded:
-            _note_failures(recipient_id, failed[recipient_id], at)
-        else:
+    for recipient_id in sorted({*succeeded, *failed, *refused}):
+        if recipient_id in refused:
+            _probe_again(recipient_id, at)
+        failures = failed.get(recipient_id)
+        if failures and (failures.is_gone or recipient_id not in succeeded):
+            _note_failures(recipient_id, failures, at)
+        elif recipient_id in succeeded:
             _close(Breaker.objects.filter(recipient_id=recipient_id).exclude(state=Breaker.State.PARKED))
+
+
+def _probe_again(recipient_id: int, at: datetime) -> None:
+    """It answers: the next probe does not wait for the end of this one's lease."""
+    probed = Breaker.objects.filter(recipient_id=recipient_id, state=Breaker.State.OPEN)
+    probed.update(probe_at=at + timedelta(seconds=FIRST_PAUSE))
 
 
 def close(breakers: QuerySet[Breaker], *, actor: str) -> int:

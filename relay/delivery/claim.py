@@ -79,6 +79,10 @@ class Claimed:
     accepted_at: datetime
     expires_at: datetime
 
+    def is_over(self, now: datetime) -> bool:
+        """Is there nothing left to attempt?"""
+        return self.payload_is_gone or self.expires_at <= now
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -302,11 +306,16 @@ def _claimed(row: dict[str, Any]) -> Claimed:
 
 
 def keep_one_probe_of_each(claimed: list[Claimed]) -> list[Claimed]:
-    """Of a recipient whose breaker is open, one attempt at a time among all pumps; the rest goes back."""
+    """Of a recipient whose breaker is open, one attempt at a time among all pumps; the rest goes back.
+
+    What is not attempted but ended takes nobody's turn: else a recipient whose oldest messages expire while they wait
+    would hardly ever be tried.
+    """
     kept, back = [], []
     probing: set[int] = set()
+    now = timezone.now()
     for each in claimed:
-        if not each.is_probe:
+        if not each.is_probe or each.is_over(now):
             kept.append(each)
         elif each.recipient_id not in probing and breaker.take_probe(each.recipient_id):
             probing.add(each.recipient_id)

@@ -130,17 +130,22 @@ def _is_one_statement(succeeded: Collection[Attempted], failed: Collection[Attem
 def _note_recipients(attempted: Collection[Attempted]) -> None:
     """Tells the breakers: of those that succeed, only where there is something to forget."""
     succeeded = {each.claimed.recipient_id for each in attempted if each.outcome.is_success and each.claimed.failures}
+    refused: set[int] = set()  # the probe, which says nothing of whatever else waits
     failed: dict[int, Failures] = {}
     for each in attempted:
         outcome, recipient_id = each.outcome, each.claimed.recipient_id
-        if outcome.is_success or not (outcome.status == GONE or retry.is_retryable(outcome.status)):
+        if outcome.is_success:
+            continue
+        if not (outcome.status == GONE or retry.is_retryable(outcome.status)):
+            if each.claimed.is_probe:
+                refused.add(recipient_id)
             continue
         known = failed.get(recipient_id)
         is_gone = outcome.status == GONE or bool(known and known.is_gone)
         of_probe = each.claimed.is_probe or bool(known and known.of_probe)
         failed[recipient_id] = Failures((known.count if known else 0) + 1, outcome.error, is_gone, of_probe)
-    if succeeded or failed:
-        breaker.note(succeeded, failed, max(each.ended_at for each in attempted))
+    if succeeded or failed or refused:
+        breaker.note(succeeded, failed, max(each.ended_at for each in attempted), refused)
 
 
 # What came of each row, beside it, in one parameter: the text stays the same, and is planned once.

@@ -120,6 +120,62 @@ def test_final_answers_do_not_count() -> None:
     assert not Breaker.objects.filter(recipient=recipient.row).exists()
 
 
+def test_a_final_answer_to_a_probe_lets_the_next_one_go_soon() -> None:
+    """The recipient is back, and does not want that one message: it has not failed, nor taken anything yet."""
+    recipient = factories.participant()
+    messages(recipient, 2 * FAILURES_TO_OPEN)
+    fail(claim.claim(FAILURES_TO_OPEN))
+    let_probe()
+    fail(claim.claim(100))
+    let_probe()
+    fail(claim.claim(100), status=400)
+    assert timedelta(0) < pause(recipient) <= timedelta(seconds=1)
+    assert Breaker.objects.get(recipient=recipient.row).failures == FAILURES_TO_OPEN + 1
+
+
+def test_a_probe_is_not_spent_on_what_has_expired() -> None:
+    """What waits longest for a recipient that is away has often expired: it is ended, and another one tells."""
+    recipient = factories.participant()
+    messages(recipient, FAILURES_TO_OPEN + 4)
+    fail(claim.claim(FAILURES_TO_OPEN))
+    waiting = list(Delivery.objects.filter(attempts=0).order_by("id").values_list("id", flat=True))
+    now = datetime.now(timezone.utc)
+    Delivery.objects.filter(id__in=waiting[:2]).update(expires_at=now - timedelta(seconds=1))
+    let_probe()
+    claimed = claim.claim(100)
+    assert [each.id for each in claimed] == waiting[:3]
+    assert [settle.ending(each, now) is None for each in claimed] == [False, False, True]
+    assert pause(recipient) > timedelta(seconds=20), "the probe is taken"
+    assert claim.claim(100) == []
+
+
+def test_what_has_expired_leaves_the_probe_to_others() -> None:
+    recipient = factories.participant()
+    messages(recipient, FAILURES_TO_OPEN + 1)
+    fail(claim.claim(FAILURES_TO_OPEN))
+    now = datetime.now(timezone.utc)
+    Delivery.objects.filter(attempts=0).update(expires_at=now - timedelta(seconds=1))
+    let_probe()
+    assert len(claim.claim(100)) == 1
+    assert pause(recipient) < timedelta(0), "it is still due"
+
+
+def test_gone_parks_whatever_else_it_said() -> None:
+    """Of a recipient that has failed before, one succeeds and one meets 410, and both are written down together."""
+    recipient = factories.participant()
+    messages(recipient, 3)
+    fail(claim.claim(1))
+    taken, gone = claim.claim(2)
+    now = datetime.now(timezone.utc)
+    settle.settle(
+        [
+            Attempted(taken, Outcome(True, 202, "", 0.1), now),
+            Attempted(gone, Outcome(False, 410, "it is gone", 0.1), now),
+        ]
+    )
+    assert Breaker.objects.get(recipient=recipient.row).state == "parked"
+
+
 def test_gone_parks_until_staff_close() -> None:
     recipient = factories.participant()
     messages(recipient, 3)
