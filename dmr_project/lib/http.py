@@ -17,6 +17,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -137,7 +138,12 @@ class Session:
 def open_session(
     guard: AddressGuard, connections: int, per_host: int, total_seconds: float = TOTAL_SECONDS
 ) -> Session:
-    """A session to keep for the life of the process; must be made on the event loop that uses it."""
+    """A session to keep for the life of the process; must be made on the event loop that uses it.
+
+    Names are resolved in the loop's default executor, which gets a thread for each connection: of the few that asyncio
+    would have, some names whose servers do not answer would take all, and all others would wait for them.
+    """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(connections, thread_name_prefix="resolving"))
 
     def open_socket(address_info: Any) -> socket.socket:
         return (_guard.get() or guard).open_socket(address_info)

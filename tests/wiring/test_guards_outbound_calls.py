@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -252,6 +253,34 @@ def test_other_schemes_and_user_names_are_refused(url: str, said: str) -> None:
 
 
 # -- time and size --
+
+
+def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    real = socket.getaddrinfo
+
+    def answer(host: Any, *arguments: Any, **more: Any) -> Any:
+        if str(host).startswith("hangs"):
+            is_over.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return real("127.0.0.1" if host == "bot.test" else host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+    async def scenario() -> None:
+        async with Endpoint().running() as endpoint, open_session(OPEN, connections=100, per_host=0) as session:
+            url = f"http://bot.test:{endpoint.port}/"
+            names = [f"http://hangs-{number}.test/" for number in range(99)]
+            hanging = [asyncio.ensure_future(http.post(session, name, b"body", {})) for name in names]
+            await asyncio.sleep(0)
+            try:
+                answer = await asyncio.wait_for(http.post(session, url, b"body", {}), 3)
+            finally:
+                is_over.set()
+            await asyncio.gather(*hanging, return_exceptions=True)
+        assert answer.status == 202
+
+    asyncio.run(scenario())
 
 
 def answering(head: bytes, chunk: bytes, pause: float, times: int) -> Writes:
