@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -140,8 +141,8 @@ def open_session(
 ) -> Session:
     """A session to keep for the life of the process; must be made on the event loop that uses it.
 
-    Names are resolved in the loop's default executor, which gets a thread for each connection: of the few that asyncio
-    would have, some names whose servers do not answer would take all, and all others would wait for them.
+    Names are resolved in the loop's default executor, which gets a thread for each connection: of the few that
+    asyncio would have, some names whose servers do not answer would take all, and all others would wait for them.
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(connections, thread_name_prefix="resolving"))
 
@@ -166,6 +167,10 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+class TooLate(aiohttp.ClientError):
+    """There was no connection before the request's time was over: it was not sent."""
 
 
 class AnswerUnreadable(aiohttp.ClientError):
@@ -200,11 +205,16 @@ def _under(terms: Terms | None) -> Iterator[ssl.SSLContext | bool]:
 
 
 async def post(
-    session: Session, url: str, body: bytes, headers: dict[str, str], terms: Terms | None = None
+    session: Session,
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    terms: Terms | None = None,
+    until: float | None = None,
 ) -> Answer:
-    """POSTs `body` as it is; follows no redirect.
+    """POSTs `body` as it is; follows no redirect. `until`: it is not begun to be sent then or later (s since 1970).
 
-    Raises aiohttp.ClientError, TimeoutError, EndpointRefused, and ValueError for a header that cannot be sent.
+    Raises aiohttp.ClientError, TimeoutError, EndpointRefused, TooLate; ValueError for a header that cannot be sent.
     """
     to = target(url)
     request = head(to, headers, len(body)) + body
@@ -212,6 +222,9 @@ async def post(
     async with timeout(session.timeout.total):
         with _under(terms) as tls:
             connection = await session.connect(to, tls)
+        if until is not None and time.time() >= until:
+            connection.release()
+            raise TooLate
         try:
             answer, is_over = await _exchange(connection, request, ends_at)
         except BaseException:

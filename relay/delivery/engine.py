@@ -277,7 +277,8 @@ class Engine:
         )
         if claimed:
             self._cursor = max(of_each) if len(claimed) >= room else 0
-        endings = [(each, settle.ending(each, self._claimed_at)) for each in parted.fresh]
+        now = timezone.now()  # the claim may have taken its time
+        endings = [(each, settle.ending(each, now)) for each in parted.fresh]
         for each, ending in endings:
             if ending is None:
                 self._start(each, signer, terms.get(each.recipient_id))

@@ -33,6 +33,7 @@ _REASONS = {
 
 
 _NO_CONNECTION = Sentence("no connection within %(seconds)s s")
+_TOO_LATE = Sentence("no connection in time")
 _NO_ANSWER = Sentence("no answer within %(seconds)s s")
 _NO_HTTP = Sentence("the recipient's answer is not HTTP")
 _NO_URL = Sentence("the endpoint is not a URL")
@@ -56,6 +57,8 @@ _CERTIFICATE_INVALID = Sentence("the endpoint's certificate is not valid (%(erro
 def sentence(error: BaseException, total_seconds: float, *, is_tls: bool) -> str:
     if isinstance(error, http.EndpointRefused):
         return str(error)
+    if isinstance(error, http.TooLate):
+        return _TOO_LATE()
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return _NO_CONNECTION(seconds=f"{http.CONNECT_SECONDS:g}")
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):

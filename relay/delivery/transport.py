@@ -32,7 +32,8 @@ async def attempt(
     if isinstance(terms, Unusable):
         return _failure(began, terms.reason)
     try:
-        answer = await http.post(session, claimed.host, claimed.payload, attested_headers(claimed, signer), terms)
+        headers, until = attested_headers(claimed, signer), claimed.expires_at.timestamp()
+        answer = await http.post(session, claimed.host, claimed.payload, headers, terms, until)
     except (http.EndpointRefused, asyncio.TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         limit, is_tls = session.timeout.total or http.TOTAL_SECONDS, claimed.host.lower().startswith("https:")
         return _failure(began, failures.sentence(error, limit, is_tls=is_tls))

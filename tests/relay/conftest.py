@@ -46,7 +46,9 @@ class Edge:
 
     posted: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
     answers: dict[str, list[http.Answer | Exception]] = field(default_factory=dict)
-    terms: dict[str, object] = field(default_factory=dict)  # of the last call of each endpoint
+    # Of the last call of each endpoint.
+    terms: dict[str, object] = field(default_factory=dict)
+    until: dict[str, float | None] = field(default_factory=dict)
 
     def will(self, url: str, *answers: http.Answer | Exception | int) -> None:
         """The next answers of that endpoint; after them 202."""
@@ -54,10 +56,17 @@ class Edge:
         self.answers.setdefault(url, []).extend(made)
 
     async def post(
-        self, session: object, url: str, body: bytes, headers: dict[str, str], terms: object = None
+        self,
+        session: object,
+        url: str,
+        body: bytes,
+        headers: dict[str, str],
+        terms: object = None,
+        until: float | None = None,
     ) -> http.Answer:
         self.posted.append((url, body, headers))
         self.terms[url] = terms
+        self.until[url] = until
         await asyncio.sleep(0)
         left = self.answers.get(url)
         answer = left.pop(0) if left else http.Answer(202, {}, b"")

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import json
 import threading
+import time
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,8 +17,8 @@ from django.utils import timezone
 
 from dmr_project.lib import http
 from participants import registry
+from relay.delivery import claim, retry
 from relay.delivery import engine as engine_module
-from relay.delivery import retry
 from relay.delivery.engine import Engine
 from relay.models import Attempt, Breaker, Delivery, Message, State
 from tests import factories
@@ -159,6 +161,40 @@ def test_what_has_expired_is_not_attempted(engine: Engine, edge: Edge) -> None:
     assert (delivery.state, delivery.attempts) == (State.EXPIRED, 0)
     assert error_to(sender)["status"] == 504
     assert all(url != recipient.row.host for url, _, _ in edge.posted)
+
+
+def test_what_expires_while_it_is_claimed_is_not_attempted(
+    engine: Engine, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = factories.delivery(factories.participant(), factories.participant())
+    expires_at = timezone.now() + timedelta(seconds=1)
+    Delivery.objects.filter(pk=delivery.pk).update(expires_at=expires_at)
+    quick = claim.claim
+
+    def slow(*arguments: Any, **more: Any) -> list[claim.Claimed]:
+        claimed = quick(*arguments, **more)
+        if claimed:
+            time.sleep(max(0.0, (expires_at - timezone.now()).total_seconds()))
+        return claimed
+
+    monkeypatch.setattr(claim, "claim", slow)
+    engine.pump()
+    delivery.refresh_from_db()
+    assert delivery.state == State.EXPIRED
+    assert edge.posted == []
+
+
+def test_what_expires_while_we_connect_is_not_sent(engine: Engine, edge: Edge) -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    delivery = factories.delivery(sender, recipient)
+    edge.will(recipient.row.host, http.TooLate())
+    expires_at = timezone.now() + timedelta(seconds=1)
+    Delivery.objects.filter(pk=delivery.pk).update(expires_at=expires_at)
+    engine.pump()
+    delivery.refresh_from_db()
+    assert edge.until == {recipient.row.host: expires_at.timestamp(), **edge.until}
+    assert delivery.state == State.EXPIRED
+    assert delivery.last_error.startswith("no connection in time")
 
 
 def test_what_is_addressed_to_a_deleted_participant_is_a_dead_letter(engine: Engine, edge: Edge) -> None:

@@ -138,6 +138,19 @@ def test_a_header_cannot_make_another(value: str) -> None:
             http.head(URL("http://bot/"), headers, 0)
 
 
+def test_what_is_too_late_is_not_sent() -> None:
+    """There is a connection, and it is used for what comes in time."""
+    server = Server()
+
+    async def say(session: http.Session) -> http.Answer:
+        with pytest.raises(http.TooLate):
+            await http.post(session, server.url, b"late", {}, None, time.time() - 0.001)
+        return await http.post(session, server.url, b"body", {}, None, time.time() + 60)
+
+    assert talk(server, say).status == 202
+    assert (server.connections, [each[-4:] for each in server.requests]) == (1, [b"body"])
+
+
 # -- the answer --
 
 
