@@ -8,6 +8,7 @@ that no recipient is always last.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -165,6 +166,17 @@ def prepare_connection() -> None:
         with connection.cursor() as cursor:
             for setting in planning.OFF:
                 cursor.execute(f"SET {setting} = off")
+
+
+SECONDS_SINCE_CRASH = "SELECT extract(epoch FROM now() - stats_reset) FROM pg_stat_bgwriter"
+
+
+def seconds_since_crash() -> float:
+    """Since PostgreSQL last came back from a crash, as far as it tells: with that its statistics begin anew."""
+    with connection.cursor() as cursor:
+        cursor.execute(SECONDS_SINCE_CRASH)
+        found = cursor.fetchone()
+    return math.inf if found is None or found[0] is None else float(found[0])
 
 
 def claim(most: int, busy: Collection[int] = (), after: int = 0, *, with_conversations: bool = True) -> list[Claimed]:

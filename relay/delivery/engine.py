@@ -415,7 +415,7 @@ class Engine:
 
         Then they are attempted again, as after a lost lease; nothing accepted is lost. See docs/adr/0008. What is
         under way still is claimed anew, by each worker its own; until all of it must have ended, nothing else of a
-        conversation is begun.
+        conversation is begun, by one that has just been started neither.
         """
         connection.ensure_connection()
         if connection.vendor == "postgresql" and connection.connection is not self._tuned:
@@ -427,6 +427,8 @@ class Engine:
                 self._conversations_from = time.monotonic() + TOTAL_SECONDS
                 again = claim.take_again(list(self._in_flight.values()))
                 event(logger, "pump_has_database_again", logging.WARNING, claimed_again=again)
+            else:
+                self._conversations_from = time.monotonic() + TOTAL_SECONDS - claim.seconds_since_crash()
             self._tuned = connection.connection
 
 

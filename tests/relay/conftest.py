@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from django.test import Client
 from prometheus_client import REGISTRY
 
 from dmr_project.lib import http
+from relay.delivery import claim
 from relay.delivery import engine as engine_module
 from relay.delivery.engine import Engine
 from tests.factories import Registered
@@ -86,6 +88,7 @@ def edge(monkeypatch: pytest.MonkeyPatch) -> Edge:
 def engine(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An engine that ends when nothing is due now. Needs a database with transactions."""
     monkeypatch.setattr(engine_module, "LINGER", timedelta(0))
+    monkeypatch.setattr(claim, "seconds_since_crash", lambda: math.inf)  # PostgreSQL may be new
     made = Engine()
     yield made
     made.stop()

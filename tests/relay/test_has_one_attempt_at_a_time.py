@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -19,6 +20,7 @@ from relay.delivery.in_flight import part
 from relay.models import Attempt, Delivery, State
 from tests import factories
 from tests.relay.conftest import Edge
+from tests.servers import stoppable
 
 SECONDS = 10.0
 
@@ -153,6 +155,42 @@ def test_conversations_wait_where_the_database_was_lost(
     factories.message(sender, recipient.name, b"2", conversation="c")
     engine.pump()
     assert posted() == [b"0", b"1", b"1c", b"2"]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server to crash")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("seconds", "is_early"), [(9.8, True), (10.2, False)])
+def test_conversations_wait_in_a_worker_that_is_started_after_a_crash(
+    engine: Engine, edge: Edge, monkeypatch: pytest.MonkeyPatch, seconds: float, is_early: bool
+) -> None:
+    """It has lost no connection, and asks the database."""
+    monkeypatch.setattr(claim, "seconds_since_crash", lambda: seconds)
+    sender, recipient = factories.participant(), factories.participant()
+    for conversation in ("c", ""):
+        factories.message(sender, recipient.name, conversation.encode(), conversation=conversation)
+    engine.pump()
+    assert sorted(body for _, body, _ in edge.posted) == ([b""] if is_early else [b"", b"c"])
+    wait_for(lambda: engine.pump() is False and len(edge.posted) == 2)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server to crash")
+def test_the_database_tells_of_a_crash_and_not_of_a_restart() -> None:
+    with stoppable("postgres") as own:
+
+        def crashed_at(how: str) -> float:
+            """As it says after it has been stopped like that, and started."""
+            own.stop("postgres", how)
+            own.start("postgres")
+            with psycopg.connect(own.urls["postgres"]) as there:
+                found = there.execute(claim.SECONDS_SINCE_CRASH).fetchone()
+                now = time.monotonic()
+            assert found
+            return now - float(found[0])
+
+        began = time.monotonic()
+        assert began < crashed_at("immediate")
+        between = time.monotonic()
+        assert crashed_at("fast") < between
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server to crash")
