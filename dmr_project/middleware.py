@@ -63,9 +63,16 @@ class ProxyAddress:
         if is_from_proxy(request.META):
             scheme = believed_scheme(request.META)
             request.META["wsgi.url_scheme"] = request.environ["wsgi.url_scheme"] = scheme  # type: ignore[attr-defined]
-            request.META["REMOTE_ADDR"] = client_address(request.META, settings.TRUSTED_PROXIES)
+            request.META.update(said_by_proxy(request.META))
         with origin.of(request.META.get("REMOTE_ADDR", "")):
             return self.respond(request)
+
+
+def said_by_proxy(environ: dict[str, Any]) -> dict[str, Any]:
+    """Of a request that a trusted proxy has passed on: its client's address. Empty for any other."""
+    if not is_from_proxy(environ):
+        return {}
+    return {"REMOTE_ADDR": client_address(environ, settings.TRUSTED_PROXIES), "dmr.is_from_proxy": True}
 
 
 def is_from_proxy(environ: dict[str, Any]) -> bool:

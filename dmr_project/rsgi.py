@@ -30,7 +30,6 @@ from django.urls import set_script_prefix
 
 from dmr_project.lib import body
 from dmr_project.lib.errors import DomainError
-from dmr_project.lib.network import client_address
 from dmr_project.processes import die_with_parent, reserve_metrics, set_start_apart
 
 die_with_parent()
@@ -40,6 +39,7 @@ _django = get_wsgi_application()
 from dmr_project import express
 from dmr_project.express import Answer
 from dmr_project.large_bodies import Places
+from dmr_project.middleware import said_by_proxy
 from participants.authentication import known_name
 from participants.void_keys import Watch
 from relay.delivery import wake
@@ -150,7 +150,7 @@ async def read(environ: dict[str, Any], exchange: Exchange, length: int) -> None
 def known_caller(environ: dict[str, Any]) -> str | None:
     """Who may send a large body; None for a stranger. Runs in a thread, with a database connection of its own."""
     try:
-        return known_name({**environ, "REMOTE_ADDR": client_address(environ, settings.TRUSTED_PROXIES)})
+        return known_name(environ | said_by_proxy(environ))
     except DatabaseError:
         return ""  # Django answers 503
     finally:

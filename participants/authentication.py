@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.permissions import BasePermission
@@ -119,10 +120,16 @@ class SourceNetworkAuthentication(ApiKeyAuthentication):
 
 
 def believed_by_address(registry: Directory, environ: Mapping[str, Any]) -> Entry | None:
-    """The participant that X-Sent-By names, if staff have it believed from where the request comes."""
+    """The participant that X-Sent-By names, if staff have it believed from where the request comes.
+
+    Nobody is believed by a proxy's address, which anybody can have: be it ours, or one that we do not know of.
+    """
     entry = registry.named(environ.get("HTTP_X_SENT_BY", ""))
     address = parse_address(environ.get("REMOTE_ADDR", ""))
     if entry is None or address is None or not entry.source_networks:
+        return None
+    is_forwarded = "HTTP_X_FORWARDED_FOR" in environ and not environ.get("dmr.is_from_proxy")
+    if is_forwarded or is_within(address, settings.TRUSTED_PROXIES):
         return None
     believed = [ipaddress.ip_network(each.strip()) for each in entry.source_networks.split(",")]
     return entry if is_within(address, believed) else None

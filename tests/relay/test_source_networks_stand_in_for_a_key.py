@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
@@ -45,6 +47,25 @@ def test_a_forwarded_address_is_not_believed(client: Client) -> None:
     bot, other = factories.participant(source_networks="10.1.2.0/24"), factories.participant()
     answer = post(client, bot.name, other.name, "203.0.113.9", **{"X-Forwarded-For": "10.1.2.3"})
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "status"),
+    [
+        ("10.1.2.5", "10.1.2.3", 202),  # our proxy says who
+        ("10.1.2.5", "10.1.2.3, 203.0.113.9", 401),  # the first is what its client says
+        ("10.1.2.5", "", 401),  # it forgets to say who: it could be anybody
+        ("10.1.2.6", "203.0.113.9", 401),  # a proxy that we were not told of
+        ("10.1.2.6", "10.1.2.6, 203.0.113.9", 401),
+    ],
+)
+def test_nobody_is_believed_by_the_address_of_a_proxy(
+    client: Client, monkeypatch: pytest.MonkeyPatch, address: str, forwarded: str, status: int
+) -> None:
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", (ipaddress.ip_network("10.1.2.5"),))
+    bot, other = factories.participant(source_networks="10.1.2.0/24"), factories.participant()
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    assert post(client, bot.name, other.name, address, **headers).status_code == status
 
 
 def test_a_wrong_key_is_not_helped_by_the_address(client: Client) -> None:
