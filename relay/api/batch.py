@@ -13,7 +13,7 @@ from dmr_project.lib.api import moment, problem_of
 from dmr_project.lib.errors import DomainError
 from participants.authentication import caller, known
 from relay import accept, batch, limits, records
-from relay.api.messages import RelayEndpoint, observe_accepted
+from relay.api.messages import AcceptingEndpoint, observe_accepted
 from relay.batch import Result
 
 _RESULT = schema.shape(
@@ -40,7 +40,7 @@ _RECORDS = {
 }
 
 
-class Batch(RelayEndpoint):
+class Batch(AcceptingEndpoint):
     @extend_schema(
         operation_id="messages_send_batch",
         request={"application/octet-stream": _RECORDS},

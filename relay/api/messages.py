@@ -83,6 +83,10 @@ class RelayEndpoint(APIEndpoint):
     permission_classes = (IsParticipant,)
     scope = Scope.RELAY
 
+
+class AcceptingEndpoint(RelayEndpoint):
+    """An address to which messages are posted: its refusals are messages not accepted."""
+
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, DomainError):
             metrics.REFUSED.labels(code=exc.code).inc()
@@ -129,8 +133,8 @@ def describe_sending(operation_id: str, *parameters: OpenApiParameter) -> Callab
     )
 
 
-class SendingEndpoint(RelayEndpoint):
-    """An address that takes a message; subclasses say what of its envelope the address stands for."""
+class SendingEndpoint(AcceptingEndpoint):
+    """One that takes a single message; subclasses say what of its envelope the address stands for."""
 
     authentication_classes: tuple[type[ApiKeyAuthentication], ...] = (SourceNetworkAuthentication,)
     accept = staticmethod(accept.accept)
