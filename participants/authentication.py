@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from dmr_project.lib.network import is_within, parse_address
 from participants import directory, failures, keys, metrics, scopes
 from participants.directory import Credential, Directory, Entry
-from participants.guesses import guesses
+from participants.guesses import TooManyBadKeys, guesses
 from participants.scopes import Scope
 
 
@@ -63,7 +63,10 @@ class ApiKeyAuthentication(BaseAuthentication):
 def valid(key: str, registry: Directory, environ: dict[str, Any]) -> Credential | None:
     """Whose key this is, None where it is nobody's. Raises TooManyBadKeys, before it is looked up."""
     digest, address = keys.digest(key), environ.get("REMOTE_ADDR", "")
-    guesses.check(address, digest)
+    if guesses.is_guess(address, digest):
+        if is_first(environ, "dmr.guessed_key"):
+            metrics.BAD_KEYS.labels(result="not looked up").inc()
+        raise TooManyBadKeys("Send a valid key in X-Api-Key; another may be tried after a minute.")
     found = registry.credential(key)
     if found is not None:
         guesses.note_good(digest)
@@ -138,9 +141,11 @@ def believed_by_address(registry: Directory, environ: Mapping[str, Any]) -> Entr
 def known_name(environ: Mapping[str, Any]) -> str | None:
     """Whose valid key a WSGI request bears, or who is believed where it comes from. Before its body is read."""
     key = environ.get("HTTP_X_API_KEY", "")
-    registry = directory.current()
     if key and keys.is_staff_key(key):
         return StaffKey.name
+    if key and guesses.is_guess(environ.get("REMOTE_ADDR", ""), keys.digest(key)):
+        return None
+    registry = directory.current()
     credential = registry.credential(key) if key else None
     found = (
         credential.participant if credential is not None else None if key else believed_by_address(registry, environ)

@@ -38,14 +38,12 @@ class Guesses:
         self._bad: dict[str, tuple[float, int]] = {}  # address -> since when, how many
         self._good: set[str] = set()  # digests of keys
 
-    def check(self, address: str, digest: str) -> None:
-        """Raises TooManyBadKeys where the address has guessed too much, and this key was not seen to be good."""
+    def is_guess(self, address: str, digest: str) -> bool:
+        """Has the address guessed too much for this key, which was not seen to be good, to be looked up?"""
         if not self._bad or digest in self._good:
-            return
+            return False
         since, count = self._bad.get(network_of(address), (0.0, 0))
-        if count >= MOST_BAD_KEYS and self._clock() - since < WINDOW_SECONDS:
-            metrics.BAD_KEYS.labels(result="not looked up").inc()
-            raise TooManyBadKeys("Send a valid key in X-Api-Key; another may be tried after a minute.")
+        return count >= MOST_BAD_KEYS and self._clock() - since < WINDOW_SECONDS
 
     def note_bad(self, address: str) -> None:
         metrics.BAD_KEYS.labels(result="unknown").inc()

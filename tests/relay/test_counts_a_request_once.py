@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from participants import directory, failures
+from participants.guesses import MOST_BAD_KEYS, guesses
 from participants.models import Change
 from tests import factories
 from tests.relay.conftest import Post, metric
@@ -19,6 +20,16 @@ def test_a_refused_key(post: Post) -> None:
     assert post(bot, bot.name, X_Api_Key="nobody's-key").status_code == 401
     failures.flush()
     assert [row.after["times"] for row in Change.objects.filter(action="key refused")] == [1]
+
+
+def test_a_guess_too_many(post: Post) -> None:
+    bot = factories.participant()
+    directory.current()
+    for _ in range(MOST_BAD_KEYS):
+        guesses.note_bad("127.0.0.1")
+    before = metric("dmr_bad_keys_total", result="not looked up")
+    assert post(bot, bot.name, X_Api_Key="nobody's-key").status_code == 429
+    assert metric("dmr_bad_keys_total", result="not looked up") == before + 1
 
 
 @pytest.mark.parametrize(("message_id", "status"), [("0b6f5f0e-5c0f-4a55-8a54-0c7f7a3c2a11", 202), ("no-id", 400)])

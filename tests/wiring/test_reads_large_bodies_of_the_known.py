@@ -7,9 +7,13 @@ import ipaddress
 
 import pytest
 from django.conf import settings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from dmr_project.large_bodies import MOST, MOST_OF_ONE, Places
 from dmr_project.rsgi import LARGE_BYTES
+from participants.authentication import known_name
+from participants.guesses import MOST_BAD_KEYS, guesses
 from relay.inbox.waiting import polls
 from relay.models import Message
 from tests import factories
@@ -27,6 +31,17 @@ def test_it_is_read_for_who_has_a_key_and_not_for_a_stranger(web: Web) -> None:
     assert Message.objects.get().payload_size == len(LARGE)
     refused = web.post({**message(sender, recipient), "X-Api-Key": "nobody's"}, LARGE)
     assert (refused.status, refused.is_read) == (401, False)
+
+
+def test_with_it_nobody_guesses_on(web: Web) -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    for _ in range(MOST_BAD_KEYS):
+        guesses.note_bad("192.0.2.7")
+    with CaptureQueriesContext(connection) as seen:
+        known = known_name({"HTTP_X_API_KEY": sender.key, "REMOTE_ADDR": "192.0.2.7"})
+    assert (known, seen.captured_queries) == (None, [])
+    found = web.post(message(sender, recipient), LARGE)
+    assert (found.status, found.is_read) == (429, False)
 
 
 @pytest.mark.parametrize(("forwarded", "status"), [("10.1.2.3", 202), ("10.1.3.3", 401)])
