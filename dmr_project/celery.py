@@ -14,7 +14,7 @@ from kombu import Exchange, Queue
 
 from dmr_project import beat
 from dmr_project.lib import queues
-from dmr_project.processes import die_with_parent, reserve_metrics, set_start_apart
+from dmr_project.processes import allow_many_files, die_with_parent, reserve_metrics, set_start_apart
 
 reserve_metrics()
 app = Celery("dmr")
@@ -43,6 +43,7 @@ def _keep_our_logging(**_: Any) -> None:
 @signals.beat_init.connect
 def _hang_on_the_supervisor(**_: Any) -> None:
     die_with_parent()
+    allow_many_files()  # one that is started by itself
 
 
 @signals.worker_ready.connect

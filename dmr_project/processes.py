@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
 METRICS_KINDS = ("counter", "histogram", "gauge_all", "gauge_livesum")
+MOST_FILES = 65_536  # open at once; a worker keeps a connection to each recipient that it has just delivered to
 METRICS_BYTES = 1024 * 1024  # of each file, as prometheus_client makes them
 METRICS_HEAD = 8  # bytes that each has at least
 
@@ -23,6 +25,18 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it died in between
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def allow_many_files() -> None:
+    """Raises what this process, and those it starts, may have open, as far as the system lets it.
+
+    What it grants unasked is 1,024 as a rule: too few for a message to a room of some thousands.
+    """
+    given, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    if given != resource.RLIM_INFINITY and given < wanted:
+        with contextlib.suppress(OSError, ValueError):  # not every system means what it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def reserve_metrics() -> None:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dmr_project.supervisor import Child
 
+from dmr_project.processes import allow_many_files
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dmr_project.settings")
 
 WEB_WORKERS = 2
@@ -30,6 +32,7 @@ def main() -> int:
     import django
     from django.conf import settings
 
+    allow_many_files()
     os.umask(0o077)  # what we write holds payloads and hashes of passwords
     prepare_folders(settings.DATA_DIR, settings.METRICS_DIR)
     django.setup()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
 
+from dmr_project.processes import MOST_FILES
 from tests.integration.product import START_SECONDS, Product, call, parent_of, wait_until
 from tests.integration.sinks import Sink, always
 
@@ -29,6 +31,22 @@ def test_sigterm_ends_all_within_10_s_and_hands_back(own_product: Product, sink:
     own_product.start()
     slow.wait_for(message_id, 10)
     assert own_product.wait_for_end(sender, message_id)["state"] == "delivered"
+
+
+def test_each_process_may_have_many_files_open(unstarted_product: Product) -> None:
+    """As many as the system lets it, whatever its shell had: a worker is connected to thousands of recipients."""
+    given, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(most, MOST_FILES)
+    assert wanted > 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+    try:
+        unstarted_product.launch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given, most))
+    unstarted_product.wait_ready()
+    allowed = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in unstarted_product.processes()}
+    assert len(allowed) >= 4, allowed
+    assert set(allowed.values()) == {wanted}, allowed
 
 
 RESTART_SECONDS = 5.0  # within which what has died is started again; to be ready, it takes what a start takes
