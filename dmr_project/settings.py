@@ -132,6 +132,15 @@ else:
     DATABASES["default"] = dj_database_url.parse(_database_url, conn_max_age=600, conn_health_checks=True)
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
     DATABASES["default"]["OPTIONS"].setdefault("server_side_binding", True)
+    # Of a server that is gone without a word, its machine lost or a link cut, the system alone tells us after a
+    # quarter of an hour where we have said something, and after two hours where we wait.
+    for _name, _value in (
+        ("keepalives_idle", 10),  # seconds, as the next one
+        ("keepalives_interval", 5),
+        ("keepalives_count", 3),
+        ("tcp_user_timeout", 20_000),  # ms
+    ):
+        DATABASES["default"]["OPTIONS"].setdefault(_name, _value)
     # Statements that repeat are parsed and planned once a connection. A pooler that hands a connection from one
     # client to the next in each transaction can't have that: prepare_threshold=none; see docs/settings.md.
     _options = DATABASES["default"]["OPTIONS"]
