@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -222,11 +223,16 @@ def _claim(most: int, busy: Collection[int], among: tuple[int, int], lease: Leas
         # Another pump may have claimed of the same conversation in the same moment: a second look sees that.
         with suppress(IntegrityError), connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            if vendor == "sqlite":  # whose driver counts nothing where a statement begins with WITH
-                cursor.execute("SELECT changes()")
-                return int(cursor.fetchone()[0])
-            return int(cursor.rowcount)
+            return count_changed(cursor)
     return 0
+
+
+def count_changed(cursor: CursorWrapper) -> int:
+    """How many rows the statement before has changed. SQLite's driver counts none where it begins with WITH."""
+    if connection.vendor == "postgresql":
+        return int(cursor.rowcount)
+    cursor.execute("SELECT changes()")
+    return int(cursor.fetchone()[0])
 
 
 # Where each field of Claimed that is a column comes from: plain values cost a third of model instances.

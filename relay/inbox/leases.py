@@ -143,7 +143,7 @@ def _claim(recipient_id: int, most: int, lease: Lease) -> int:
     try:
         with planning.in_index_order(), connection.cursor() as cursor:
             cursor.execute(_LEASE_SOME.format(is_head=claim.IS_HEAD, lock=_LOCK[connection.vendor]), parameters)
-            return int(cursor.rowcount)
+            return claim.count_changed(cursor)
     except IntegrityError:
         # Somebody has claimed of the same conversation in the same moment; the next look sees it.
         return 0

@@ -317,6 +317,13 @@ def test_who_has_something_is_told_in_one_query(django_assert_num_queries: Any) 
         assert leases.with_something(set()) == set()
 
 
+def test_who_has_nothing_waiting_is_looked_at_once() -> None:
+    recipient = pulling().entry
+    with CaptureQueriesContext(connection) as asked:
+        assert leases.hand_out(recipient, most=5, seconds=60) == []
+    assert sum("UPDATE relay_delivery" in each["sql"] for each in asked) == 1, asked.captured_queries
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_polls_at_once_share_nothing() -> None:
     sender, recipient = factories.participant(), pulling()
