@@ -94,17 +94,19 @@ def flush() -> None:
         kept = set(_asked)
     try:
         found = add(_being_added)
-        left = kept - found.keys()
-        if left:
-            found |= dict(StoredBytes.objects.filter(pk__in=left).values_list("pk", "size"))
     except BaseException:
         with _lock:
             _new.update(_being_added)
             _being_added = Counter()
         raise
-    with _lock:
+    with _lock:  # it is in the rows now, whatever comes
         _totals.update({each: size for each, size in found.items() if each in _asked})
         _being_added = Counter()
+    left = kept - found.keys()
+    if left:
+        read = dict(StoredBytes.objects.filter(pk__in=left).values_list("pk", "size"))
+        with _lock:
+            _totals.update({each: size for each, size in read.items() if each in _asked})
 
 
 def add(sizes: Mapping[int, int]) -> dict[int, int]:

@@ -208,3 +208,22 @@ def test_what_cannot_be_written_is_written_later(
     stored_bytes.flush()
     assert row(sender) == 650
     assert stored_bytes.of(sender.row.pk) == 650
+
+
+def test_what_was_written_is_not_written_again(
+    post: Post, sender: Registered, recipient: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the connection breaks between writing and reading what others have stored."""
+    stored_bytes.of(recipient.row.pk)
+    post(sender, recipient.name, b"x" * 600)
+
+    def broken(**_: object) -> None:
+        raise DatabaseError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredBytes.objects, "filter", broken)
+        with pytest.raises(DatabaseError):
+            stored_bytes.flush()
+    stored_bytes.flush()
+    assert row(sender) == 600
+    assert stored_bytes.of(sender.row.pk) == 600
