@@ -8,6 +8,7 @@ that no recipient is always last.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import random
 from collections.abc import Collection, Iterator
@@ -17,16 +18,19 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from dmr_project.lib.log import event
 from participants import statuses
 from participants.models import DEFAULT_RETENTION, Participant
 from relay import planning, receipts
 from relay.delivery import breaker
 from relay.models import Breaker, Delivery, State
+
+logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=30)
 ROWS_OF_EACH = 8  # that one claim takes of one recipient
@@ -174,9 +178,13 @@ SECONDS_SINCE_CRASH = "SELECT extract(epoch FROM now() - stats_reset) FROM pg_st
 
 def seconds_since_crash() -> float:
     """Since PostgreSQL last came back from a crash, as far as it tells: with that its statistics begin anew."""
-    with connection.cursor() as cursor:
-        cursor.execute(SECONDS_SINCE_CRASH)
-        found = cursor.fetchone()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(SECONDS_SINCE_CRASH)
+            found = cursor.fetchone()
+    except ProgrammingError as error:  # it does not tell us: no reason to deliver nothing
+        event(logger, "crash_not_told", logging.WARNING, error=type(error).__name__)
+        return math.inf
     return math.inf if found is None or found[0] is None else float(found[0])
 
 

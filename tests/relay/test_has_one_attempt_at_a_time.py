@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -171,6 +172,14 @@ def test_conversations_wait_in_a_worker_that_is_started_after_a_crash(
     engine.pump()
     assert sorted(body for _, body, _ in edge.posted) == ([b""] if is_early else [b"", b"c"])
     wait_for(lambda: engine.pump() is False and len(edge.posted) == 2)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server to crash")
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_does_not_tell_of_crashes_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert claim.seconds_since_crash() < math.inf
+    monkeypatch.setattr(claim, "SECONDS_SINCE_CRASH", "SELECT 1 FROM pg_stat_of_nothing")
+    assert claim.seconds_since_crash() == math.inf
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server to crash")
