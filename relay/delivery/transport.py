@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
@@ -21,6 +22,8 @@ from relay.delivery.retry import Outcome
 from relay.delivery_keys import Signer
 
 ANSWERED = Sentence("the recipient answered %(status)s")
+SHORT_PAYLOAD = 16 * 1024  # bytes, found or not in a moment
+_looking = ThreadPoolExecutor(1, thread_name_prefix="looking")  # one alone, which shares the processor with the loop
 MOST_RETRY_AFTER = 1e9  # seconds; far beyond every time to live
 
 
@@ -46,8 +49,15 @@ async def attempt(
         ANSWERED(status=answer.status),
         seconds,
         retry_after=parse_retry_after(answer.headers.get("retry-after", ""), datetime.now(timezone.utc)),
-        answer=answers.kept(answer.body, claimed.payload),
+        answer=await _kept(answer.body, claimed.payload),
     )
+
+
+async def _kept(body: bytes, payload: bytes) -> str:
+    """To look for a long payload in it takes time, which nobody else's attempts are to wait for."""
+    if not body or len(payload) <= SHORT_PAYLOAD:
+        return answers.kept(body, payload)
+    return await asyncio.get_running_loop().run_in_executor(_looking, answers.kept, body, payload)
 
 
 def _failure(began: float, error: str) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -77,6 +78,18 @@ def test_short_payloads(body: bytes, payload: bytes, is_withheld: bool) -> None:
     assert (answers.kept(body, payload) == answers.WITHHELD) is is_withheld
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b"x" * (answers.MOST_BYTES + 1), id="too long"),
+        pytest.param(b'"' + b"\\u00e4a" * (answers.MOST_ESCAPES + 1) + b'"', id="too many escapes"),
+        pytest.param(base64.b64encode(b"\\u00e4a" * (answers.MOST_ESCAPES + 1)), id="too many in base64"),
+    ],
+)
+def test_what_cannot_be_looked_through_in_a_moment_is_withheld(payload: bytes) -> None:
+    assert answers.kept(b"oops", payload) == answers.UNSEEN
+
+
 @given(payload=st.binary(min_size=32, max_size=300), begin=st.integers(0, 268), around=st.binary(max_size=100))
 def test_no_run_of_32_bytes_gets_through(payload: bytes, begin: int, around: bytes) -> None:
     run = payload[min(begin, len(payload) - 32) :][:32]
@@ -116,6 +129,28 @@ def test_the_sender_is_shown_the_last_answer_and_the_recipient_is_not(
     assert "lastAnswer" not in status(client, recipient, delivery)
     answers_kept = Attempt.objects.filter(delivery=delivery).order_by("id").values_list("answer", flat=True)
     assert list(answers_kept) == ["busy", "pole sobiv �"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("size", "is_apart"), [(1000, False), (1_000_000, True)])
+def test_a_long_payload_is_looked_for_in_nobodys_way(
+    engine: Engine, edge: Edge, monkeypatch: pytest.MonkeyPatch, size: int, is_apart: bool
+) -> None:
+    """Not on the event loop, where all other attempts would wait for the end of it."""
+    threads: list[str] = []
+    kept = answers.kept
+
+    def watched(body: bytes, payload: bytes) -> str:
+        threads.append(threading.current_thread().name)
+        return kept(body, payload)
+
+    monkeypatch.setattr(answers, "kept", watched)
+    sender, recipient = factories.participant(), factories.participant()
+    factories.message(sender, recipient.name, b"x" * size)
+    edge.will(recipient.row.host, http.Answer(400, {}, b"oops"))
+    engine.pump()
+    assert [each != "delivery" for each in threads] == [is_apart]
+    assert Attempt.objects.get().answer == "oops"
 
 
 @pytest.mark.django_db(transaction=True)
