@@ -188,24 +188,33 @@ def seconds_since_crash() -> float:
     return math.inf if found is None or found[0] is None else float(found[0])
 
 
-def claim(most: int, busy: Collection[int] = (), after: int = 0, *, with_conversations: bool = True) -> list[Claimed]:
-    """Claims up to `most` due deliveries, at most ROWS_OF_EACH of one recipient, none of the `busy` ones.
+def claim(
+    most: int,
+    busy: Collection[int] = (),
+    after: int = 0,
+    *,
+    with_conversations: bool = True,
+    of_each: int = ROWS_OF_EACH,
+) -> list[Claimed]:
+    """Claims up to `most` due deliveries, at most `of_each` of one recipient, none of the `busy` ones.
 
     Begins with the recipient after number `after`, and goes round once. `with_conversations`: also what is of one.
     """
     lease = Lease.from_now()
-    count = _claim(most, busy, (after, _LAST), lease, with_conversations)
+    count = _claim(most, busy, (after, _LAST), lease, with_conversations, of_each)
     if after and count < most:
-        count += _claim(most - count, busy, (0, after), lease, with_conversations)
+        count += _claim(most - count, busy, (0, after), lease, with_conversations, of_each)
     taken = load(lease) if count else []
     found = keep_one_probe_of_each(taken)
     if found and len(found) < len(taken) >= most:  # what went back took the places of others: they are not to wait
         more_busy = [*busy, *{each.recipient_id for each in found}]
-        found += claim(most - len(found), more_busy, after, with_conversations=with_conversations)
+        found += claim(most - len(found), more_busy, after, with_conversations=with_conversations, of_each=of_each)
     return found
 
 
-def _claim(most: int, busy: Collection[int], among: tuple[int, int], lease: Lease, with_conversations: bool) -> int:
+def _claim(
+    most: int, busy: Collection[int], among: tuple[int, int], lease: Lease, with_conversations: bool, of_each: int
+) -> int:
     """`among`: of the recipients after number one, up to number two."""
     now = timezone.now()
     vendor = connection.vendor
@@ -218,7 +227,7 @@ def _claim(most: int, busy: Collection[int], among: tuple[int, int], lease: Leas
         "token": lease.token,
         "busy": list(busy) if vendor == "postgresql" else json.dumps(list(busy)),
         "most": most,
-        "of_each": ROWS_OF_EACH,
+        "of_each": of_each,
         "conversations": with_conversations,
     }
     statement = _CLAIM.format(

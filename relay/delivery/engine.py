@@ -38,7 +38,10 @@ from relay.delivery_keys import DeliveryKeyUnreadable, Keyring, Signer
 
 logger = logging.getLogger(__name__)
 
-MOST_IN_FLIGHT = 512
+MOST_IN_FLIGHT = 1024
+# Beyond so many each recipient gets one attempt at a time: many who do not answer leave room for the others, until
+# their breakers open.
+FREELY = 512
 # A recipient's attempts in flight: beyond BUSY no more are claimed, so there are at most BUSY + ROWS_OF_EACH - 1.
 BUSY = 9
 PUMP_SECONDS = 20.0
@@ -249,16 +252,18 @@ class Engine:
 
     async def _claim_and_start(self) -> int:
         """Claims what there is room for, and starts the attempts. Returns how many were claimed."""
-        room = MOST_IN_FLIGHT - len(self._in_flight)
+        is_crowded = len(self._in_flight) >= FREELY
+        room = (MOST_IN_FLIGHT if is_crowded else FREELY) - len(self._in_flight)
         if room <= 0:
             self._has_left_some = True
             return 0
         load = Counter(each.recipient_id for each in self._in_flight.values())
-        busy = [recipient for recipient, count in load.items() if count > BUSY - 1]
+        busy = [recipient for recipient, count in load.items() if is_crowded or count > BUSY - 1]
+        rows = 1 if is_crowded else claim.ROWS_OF_EACH
         self._claimed_at = timezone.now()
         asked_at = time.monotonic()
         try:
-            signer, claimed, terms = await self._in_database(lambda: self._claim(room, busy))
+            signer, claimed, terms = await self._in_database(lambda: self._claim(room, busy, rows))
         except DeliveryKeyUnreadable as error:  # unsigned, recipients might refuse for good: it waits for staff
             event(logger, "delivery_key_unreadable", logging.ERROR, hint=error.detail)
             self._has_left_some = False
@@ -272,9 +277,7 @@ class Engine:
         if parted.back:
             await self._in_database(lambda: claim.hand_back(parted.back))
         of_each = Counter(each.recipient_id for each in claimed)
-        self._has_left_some = (
-            bool(busy) or len(claimed) >= room or max(of_each.values(), default=0) >= claim.ROWS_OF_EACH
-        )
+        self._has_left_some = bool(busy) or len(claimed) >= room or max(of_each.values(), default=0) >= rows
         if claimed:
             self._cursor = max(of_each) if len(claimed) >= room else 0
         now = timezone.now()  # the claim may have taken its time
@@ -287,11 +290,13 @@ class Engine:
                 await self._end(each, ending)
         return len(parted.fresh)
 
-    def _claim(self, room: int, busy: list[int]) -> tuple[Signer, list[Claimed], dict[int, Terms | Unusable | None]]:
+    def _claim(
+        self, room: int, busy: list[int], rows: int
+    ) -> tuple[Signer, list[Claimed], dict[int, Terms | Unusable | None]]:
         """What is due, the key that signs it, and the terms of those recipients that have any."""
         signer = self._keyring.signer()
         with_conversations = time.monotonic() >= self._conversations_from
-        claimed = claim.claim(room, busy, self._cursor, with_conversations=with_conversations)
+        claimed = claim.claim(room, busy, self._cursor, with_conversations=with_conversations, of_each=rows)
         special = {each.recipient_id: each.terms_version for each in claimed if each.terms_version}
         return signer, claimed, {each: self._terms.of(each, version) for each, version in special.items()}
 
