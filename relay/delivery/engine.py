@@ -29,8 +29,8 @@ from dmr_project.lib.log import event
 from participants import endpoint_terms
 from participants.endpoint_terms import Unusable
 from relay import metrics
-from relay.delivery import claim, settle, transport, wake
-from relay.delivery.claim import Claimed
+from relay.delivery import claim, leases, settle, transport, wake
+from relay.delivery.claimed import LEASE, Claimed
 from relay.delivery.in_flight import part
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted, Ending
@@ -58,7 +58,7 @@ RECONNECT_SECONDS = 0.5  # between two looks whether the database is back
 OUTLAST_SECONDS = 600.0  # for so long outcomes are kept for a database that is away, or has no room
 WRITE_AGAIN_SECONDS = 2.0  # between two tries to write down what there was no room for
 # An attempt that begins later than this after its claim may outlast its lease.
-LATEST_START = claim.LEASE.total_seconds() - TOTAL_SECONDS
+LATEST_START = LEASE.total_seconds() - TOTAL_SECONDS
 
 Result = TypeVar("Result")
 
@@ -269,13 +269,13 @@ class Engine:
             self._has_left_some = False
             return 0
         if time.monotonic() - asked_at > LATEST_START:  # this process, or the database, stood still
-            await self._in_database(lambda: claim.hand_back(claimed))
+            await self._in_database(lambda: leases.hand_back(claimed))
             self._has_left_some = True
             return 0
         parted = part(claimed, self._in_flight)
         self._in_flight.update(parted.taken_over)
         if parted.back:
-            await self._in_database(lambda: claim.hand_back(parted.back))
+            await self._in_database(lambda: leases.hand_back(parted.back))
         of_each = Counter(each.recipient_id for each in claimed)
         self._has_left_some = bool(busy) or len(claimed) >= room or max(of_each.values(), default=0) >= rows
         if claimed:
@@ -364,7 +364,7 @@ class Engine:
         if left:
             event(logger, "outcomes_not_written", logging.ERROR, count=len(left))
             try:
-                claim.renew(left)
+                leases.renew(left)
             except OperationalError as error:
                 if settle.is_away(error):
                     raise
@@ -397,7 +397,7 @@ class Engine:
         left = [self._in_flight.pop(task) for task in list(self._in_flight) if task.cancelled()]
         await self._settle_done()
         if left:
-            await self._in_database(lambda: claim.hand_back(left))
+            await self._in_database(lambda: leases.hand_back(left))
             event(logger, "deliveries_handed_back", count=len(left))
 
     async def _in_database(self, work: Callable[[], Result]) -> Result:
@@ -430,7 +430,7 @@ class Engine:
             connection.close_at = None  # not replaced for its age: another one means that this one was lost
             if self._tuned is not None:
                 self._conversations_from = time.monotonic() + TOTAL_SECONDS
-                again = claim.take_again(list(self._in_flight.values()))
+                again = leases.take_again(list(self._in_flight.values()))
                 event(logger, "pump_has_database_again", logging.WARNING, claimed_again=again)
             else:
                 self._conversations_from = time.monotonic() + TOTAL_SECONDS - claim.seconds_since_crash()

@@ -6,7 +6,7 @@ import time
 
 from participants import names
 from relay.delivery import attestation
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery_keys import Signer
 
 

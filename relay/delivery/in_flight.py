@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 
 Key = TypeVar("Key")
 

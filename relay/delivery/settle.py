@@ -17,7 +17,7 @@ from dmr_project.lib.sentences import Sentence
 from relay import counting, error_messages, metrics, receipts, retention
 from relay.delivery import breaker, retry
 from relay.delivery.breaker import Failures
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery.retry import GONE, Outcome, Verdict
 from relay.models import Attempt, Delivery, Message, State
 from relay.receipts import Delivered

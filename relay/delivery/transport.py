@@ -16,7 +16,7 @@ from dmr_project.lib.sentences import Sentence
 from participants.endpoint_terms import Unusable
 from participants.names import is_success
 from relay.delivery import answers, failures
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery.headers import attested_headers
 from relay.delivery.retry import Outcome
 from relay.delivery_keys import Signer

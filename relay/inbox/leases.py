@@ -20,7 +20,7 @@ from dmr_project.lib.errors import Conflict, Forbidden
 from participants.directory import Entry
 from relay import metrics, planning
 from relay.delivery import claim, settle
-from relay.delivery.claim import Claimed, Lease
+from relay.delivery.claimed import Claimed, Lease, load
 from relay.delivery.headers import attested_headers
 from relay.delivery_keys import Keyring
 from relay.models import State
@@ -122,7 +122,7 @@ def hand_out(recipient: Entry, *, most: int, seconds: int) -> list[Leased]:
     for _ in range(MOST_ROUNDS):
         lease = Lease(random.getrandbits(62), timezone.now() + timedelta(seconds=seconds))
         count = _claim(recipient.id, most, lease)
-        found = [each for each in claim.load(lease) if not _end_without_payload(each)] if count else []
+        found = [each for each in load(lease) if not _end_without_payload(each)] if count else []
         if found or not count:
             metrics.INBOX_LEASED.inc(len(found))
             return [Leased(each, lease.until, attested_headers(each, signer)) for each in found]

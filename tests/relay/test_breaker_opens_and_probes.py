@@ -8,7 +8,7 @@ import pytest
 
 from relay.delivery import breaker, claim, settle
 from relay.delivery.breaker import FAILURES_TO_OPEN, Failures, pause_after
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
 from relay.models import Breaker, Delivery, State

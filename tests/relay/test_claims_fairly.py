@@ -12,7 +12,7 @@ import pytest
 from django.db import IntegrityError, connection
 
 from dmr_project.lib import http
-from relay.delivery import claim
+from relay.delivery import claim, leases
 from relay.delivery import engine as engine_module
 from relay.delivery.engine import Engine
 from tests import factories
@@ -32,7 +32,7 @@ def test_a_round_comes_to_each_recipient_once() -> None:
         claimed = claim.claim(1000, after=after)
         counts = {pk: sum(each.recipient_id == pk for each in claimed) for pk in (first, second, third)}
         assert set(counts.values()) == {claim.ROWS_OF_EACH}, after
-        claim.hand_back(claimed)
+        leases.hand_back(claimed)
 
 
 def test_a_round_begins_where_the_one_before_ended() -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from relay.delivery import claim, settle
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
 from relay.models import Delivery, State

@@ -19,6 +19,7 @@ from dmr_project.lib import http
 from participants import registry
 from relay.delivery import claim, retry
 from relay.delivery import engine as engine_module
+from relay.delivery.claimed import Claimed
 from relay.delivery.engine import Engine
 from relay.models import Attempt, Breaker, Delivery, Message, State
 from tests import factories
@@ -171,7 +172,7 @@ def test_what_expires_while_it_is_claimed_is_not_attempted(
     Delivery.objects.filter(pk=delivery.pk).update(expires_at=expires_at)
     quick = claim.claim
 
-    def slow(*arguments: Any, **more: Any) -> list[claim.Claimed]:
+    def slow(*arguments: Any, **more: Any) -> list[Claimed]:
         claimed = quick(*arguments, **more)
         if claimed:
             time.sleep(max(0.0, (expires_at - timezone.now()).total_seconds()))

@@ -15,7 +15,7 @@ from django.test import Client
 from participants import registry
 from relay import dead_letters
 from relay.dead_letters import Place, Scope, Why
-from relay.delivery import claim, dead_letter, settle
+from relay.delivery import claim, dead_letter, leases, settle
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted, Ending
 from relay.models import Delivery, Message, State
@@ -120,7 +120,7 @@ def test_a_sender_sees_its_own_however_they_died(client: Client, post: Post, sta
         elif claimed.written_id == ids["gone"]:
             settle.end_unattempted(claimed, Ending(State.DEAD, "gone", 404), datetime.now(timezone.utc))
         elif claimed.written_id == ids["expired"]:
-            claim.hand_back([claimed])
+            leases.hand_back([claimed])
             settle.expire(Delivery.objects.get(pk=claimed.id), datetime.now(timezone.utc))
     assert set(listed(client, sender.auth)) == set(ids.values())
     assert listed(client, other.auth) == [theirs]

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from relay import retention
 from relay.delivery import claim, dead_letter, settle, sweeper
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
 from relay.inbox import answers, leases

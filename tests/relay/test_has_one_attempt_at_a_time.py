@@ -14,8 +14,9 @@ from django.db import connection
 from django.utils import timezone
 
 from dmr_project.lib import http
-from relay.delivery import claim
+from relay.delivery import claim, leases
 from relay.delivery import engine as engine_module
+from relay.delivery.claimed import Claimed
 from relay.delivery.engine import Engine
 from relay.delivery.in_flight import part
 from relay.models import Attempt, Delivery, State
@@ -248,7 +249,7 @@ def test_only_what_was_undone_is_claimed_anew() -> None:
     factories.delivery(
         sender, recipient, state=State.DELIVERING, conversation="d", lease_token=2, lease_until=timezone.now()
     )
-    assert claim.take_again(taken) == 1
+    assert leases.take_again(taken) == 1
     states = [of(each).values_list("state", "attempts", "lease_token").get() for each in taken]
     assert states == [
         (State.DELIVERING, 1, undone.token),
@@ -259,10 +260,10 @@ def test_only_what_was_undone_is_claimed_anew() -> None:
     ]
 
 
-def claimed(pk: int, token: int, recipient: int = 1, conversation: str = "") -> claim.Claimed:
-    known = dict.fromkeys(claim.Claimed.__dataclass_fields__, None)
+def claimed(pk: int, token: int, recipient: int = 1, conversation: str = "") -> Claimed:
+    known = dict.fromkeys(Claimed.__dataclass_fields__, None)
     of_this = {"id": pk, "token": token, "recipient_id": recipient, "conversation": conversation}
-    return claim.Claimed(**{**known, **of_this})  # type: ignore[arg-type]
+    return Claimed(**{**known, **of_this})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def claimed(pk: int, token: int, recipient: int = 1, conversation: str = "") -> 
         pytest.param(claimed(3, 8), "fresh", id="of none"),
     ],
 )
-def test_what_is_claimed_is_parted_by_what_is_under_way(again: claim.Claimed, becomes: str) -> None:
+def test_what_is_claimed_is_parted_by_what_is_under_way(again: Claimed, becomes: str) -> None:
     parted = part([again], {"a": claimed(1, 7, conversation="c"), "b": claimed(2, 7)})
     assert parted.fresh == ([again] if becomes == "fresh" else [])
     assert parted.back == ([again] if becomes == "back" else [])

@@ -9,7 +9,7 @@ import pytest
 import time_machine
 
 from participants import outages
-from relay.delivery import claim, sweeper
+from relay.delivery import claim, leases, sweeper
 from relay.delivery.engine import Engine
 from relay.models import Breaker, State
 from tests import factories
@@ -29,7 +29,7 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 def claimed() -> int:
     rows = claim.claim(100)
-    claim.hand_back(rows)
+    leases.hand_back(rows)
     return len(rows)
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from participants import registry
 from relay import receipts, retention
 from relay.delivery import claim, dead_letter, retry, sweeper
+from relay.delivery.leases import hand_back
 from relay.inbox import leases
 from relay.models import Attempt, Breaker, Delivery, Message, PayloadDue, State
 from tests import factories
@@ -352,7 +353,7 @@ def test_changing_to_pull_with_attempts_under_way(sender: Registered) -> None:
     claimed = claim.claim(10)
     registry.set_own_delivery_mode(recipient.row.pk, "pull")
     assert fetch(recipient) == [], "the attempt is under way"
-    claim.hand_back(claimed)
+    hand_back(claimed)
     assert len(fetch(recipient)) == 1
     delivery.refresh_from_db()
     assert delivery.attempts == 1

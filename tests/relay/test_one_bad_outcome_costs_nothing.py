@@ -16,7 +16,7 @@ from participants.models import Participant
 from relay import error_messages
 from relay.delivery import claim, retry, settle, sweeper, transport
 from relay.delivery import engine as engine_module
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery.engine import Engine
 from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted

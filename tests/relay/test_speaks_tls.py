@@ -18,7 +18,7 @@ from dmr_project.lib import certificates
 from dmr_project.lib.http import AddressGuard, Terms, open_session
 from participants.endpoint_terms import Unusable
 from relay.delivery import transport
-from relay.delivery.claim import Claimed
+from relay.delivery.claimed import Claimed
 from relay.delivery.retry import Outcome
 from relay.delivery_keys import Signer
 from tests.certificates import DAY, Made, make
@@ -45,7 +45,7 @@ def claimed(url: str) -> Claimed:
         "bool": False,
         "bytes": b"",
         "int | None": None,
-        "datetime": timezone.now(),
+        "datetime": timezone.now() + timedelta(hours=1),
     }
     values = {each.name: nothing[str(each.type)] for each in fields(Claimed)}
     said = {"host": url, "success_statuses": "2xx", "sent_by": "tax-board", "payload": b"body", "content_type": "x/y"}
