@@ -285,9 +285,7 @@ class Engine:
         for each, ending in endings:
             if ending is None:
                 self._start(each, signer, terms.get(each.recipient_id))
-        for each, ending in endings:
-            if ending is not None:
-                await self._end(each, ending)
+        await self._end_for_a_moment([(each, ending) for each, ending in endings if ending is not None])
         return len(parted.fresh)
 
     def _claim(
@@ -320,6 +318,21 @@ class Engine:
             reason = f"the attempt failed on our side ({type(error).__name__})"
             outcome = Outcome(False, None, reason, time.monotonic() - began)
         return Attempted(claimed, outcome, timezone.now())
+
+    async def _end_for_a_moment(self, endings: list[tuple[Claimed, Ending]]) -> None:
+        """Ends those that need no attempt, each in a transaction of its own; no delivery waits for all of them.
+
+        What waited for a participant that is deleted may be thousands. The rest goes back, for the next turns.
+        """
+        until = time.monotonic() + LONGEST_TURN
+        left = iter(endings)
+        for claimed, ending in left:
+            await self._end(claimed, ending)
+            if time.monotonic() > until:
+                break
+        if back := [claimed for claimed, _ in left]:
+            self._has_left_some = True
+            await self._in_database(lambda: leases.hand_back(back))
 
     async def _end(self, claimed: Claimed, ending: Ending) -> None:
         now = timezone.now()

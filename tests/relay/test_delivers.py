@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from dmr_project.lib import http
 from participants import registry
-from relay.delivery import claim, retry
+from relay.delivery import claim, retry, settle
 from relay.delivery import engine as engine_module
 from relay.delivery.claimed import Claimed
 from relay.delivery.engine import Engine
@@ -206,6 +206,31 @@ def test_what_is_addressed_to_a_deleted_participant_is_a_dead_letter(engine: Eng
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts) == (State.DEAD, 0)
     assert error_to(sender)["status"] == 404
+
+
+def test_much_that_is_addressed_to_a_deleted_participant_holds_up_nobody(
+    engine: Engine, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is ended by itself, as many as a moment has room for; the others go between."""
+    monkeypatch.setattr(engine_module, "LONGEST_TURN", 0.0)
+    sender, gone, well = factories.participant(), factories.participant(), factories.participant()
+    deliveries = [factories.delivery(sender, gone) for _ in range(5)]
+    registry.remove_participant(gone.row, actor="tests")
+    delivered_before: list[int] = []  # each of them was ended
+    end = settle.end_unattempted
+
+    def end_and_accept_another(claimed: Claimed, *arguments: Any) -> None:
+        end(claimed, *arguments)
+        delivered_before.append(sum(url == well.row.host for url, _, _ in edge.posted))
+        factories.message(sender, well.name)
+
+    monkeypatch.setattr(settle, "end_unattempted", end_and_accept_another)
+    engine.pump()
+    for each in deliveries:
+        each.refresh_from_db()
+        assert (each.state, each.attempts) == (State.DEAD, 0)
+    assert len(delivered_before) == 5, "each is ended once"
+    assert delivered_before[-1] >= 3
 
 
 @pytest.mark.parametrize("status", ["Suspended", "Disabled"])
