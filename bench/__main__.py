@@ -1,6 +1,6 @@
 """`script/bench`: prints one line a figure, each with its reference from the same run.
 
-script/bench              all figures, medians of three; half an hour
+script/bench              all figures, medians of three; three quarters of an hour
 script/bench --quick      one short run of each
 script/bench --only NAME… some of them: throughput, latency, batch, isolation, drain, scale, memory or pages
 """
