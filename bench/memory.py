@@ -12,11 +12,11 @@ from bench.load import Load, collect
 from bench.product import Product, targets
 
 KINDS = {
+    "PostgreSQL": "postgres",  # before ours: it has workers too
     "the supervisor": "dmr_project.server",
     "web": "granian",
     "worker": " worker ",
     "beat": " beat ",
-    "PostgreSQL": "postgres",
     "Redis": "redis-server",
 }
 REST_SECONDS = 3.0

@@ -19,6 +19,7 @@ from bench import cpu, isolation, memory, pages
         ("python celery --quiet -A dmr_project worker --pool threads", "worker"),
         ("python celery --quiet -A dmr_project beat --loglevel WARNING", "beat"),
         ("postgres: dmr dmr 127.0.0.1(1234) idle", "PostgreSQL"),
+        ("postgres: autovacuum worker dmr", "PostgreSQL"),
         ("/usr/bin/redis-server 127.0.0.1:6379", "Redis"),
         ("python -m bench.sink", None),
         ("python -m bench", None),
