@@ -178,11 +178,13 @@ async def arrivals(sink: str) -> dict[str, float]:
         return found
 
 
-async def collect(sink: str, wanted: int, seconds: float) -> dict[str, float]:
-    """Arrivals until there are `wanted`, or `seconds` have passed."""
+async def collect(sink: str, wanted: int | set[str], seconds: float) -> dict[str, float]:
+    """Arrivals until there are `wanted`, or those with these ids among them, or `seconds` have passed."""
     found: dict[str, float] = {}
     deadline = time.monotonic() + seconds
-    while len(found) < wanted and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if wanted <= found.keys() if isinstance(wanted, set) else len(found) >= wanted:
+            break
         for message_id, at in (await arrivals(sink)).items():
             found.setdefault(message_id, at)
         await asyncio.sleep(0.2)
