@@ -324,11 +324,21 @@ def start(launch: Callable[[int], subprocess.Popen[bytes]], is_ready: Callable[[
     raise ServerFailed(f"the server doesn't start: {tail(log)}")
 
 
+_reserved: list[socket.socket] = []  # open until this process ends
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that stays ours: nothing else is given it before, or between two starts of, the server meant for it.
+
+    Another's outgoing connection, or server on a port that the kernel chooses, may otherwise take it.
+    Linux lets a server with SO_REUSEADDR, as all of ours are, listen beside a socket that doesn't.
+    """
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _reserved.append(holder)
+    port: int = holder.getsockname()[1]
+    return port
 
 
 def dies_with_us(number: signal.Signals) -> Callable[[], None]:

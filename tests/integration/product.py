@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from urllib.parse import quote, urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration import databases
-from tests.servers import dies_with_us
+from tests.servers import dies_with_us, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAFF_KEY = "staff-key-of-the-product"
@@ -58,13 +57,6 @@ def wait_until(happened: Callable[[], Value], seconds: float, what: str = "") ->
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or happened}; it is {value!r}")
         time.sleep(0.03)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def call(

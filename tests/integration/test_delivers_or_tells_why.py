@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.product import STAFF_KEY, Participant, Product, free_port, wait_until
+from tests.integration.product import STAFF_KEY, Participant, Product, wait_until
 from tests.integration.sinks import Received, Reply, Sink, always, first
+from tests.servers import free_port
 
 MakeSink = Callable[..., Sink]
 ERROR = "application/vnd.dmr.error+json;version=1"

@@ -26,7 +26,8 @@ from dmr_project import server
 from participants import mail
 from participants.mail import is_final, pause
 from participants.models import Mail
-from tests.integration.product import free_port, wait_until
+from tests.integration.product import wait_until
+from tests.servers import free_port
 from tests.staff import people
 
 pytestmark = pytest.mark.django_db

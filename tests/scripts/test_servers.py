@@ -173,3 +173,21 @@ def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(servers, "find_redis", lambda: broken)
     with pytest.raises(servers.ServerFailed, match="the disk is full"):
         servers.start_redis(tmp_path)
+
+
+def test_nothing_but_its_server_gets_a_free_port() -> None:
+    """The kernel gives it to nobody, and a server as ours listens on it, twice as well."""
+    port = servers.free_port()
+    with contextlib.ExitStack() as others:
+        for is_server in (False, True):
+            for _ in range(200):
+                other = others.enter_context(socket.socket())
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, is_server)
+                other.bind(("127.0.0.1", 0))
+                assert other.getsockname()[1] != port
+        other = others.enter_context(socket.socket())
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()
