@@ -20,6 +20,7 @@ from uuid import UUID
 
 from django.db import connection, models, transaction
 from django.db.models import F
+from django.dispatch import Signal
 from django.utils import translation
 
 from dmr_project.lib import origin
@@ -125,10 +126,14 @@ def note(
     _write(entry, is_of_registry=False)
 
 
+registry_changed = Signal()  # sent after the commit, in the process that made it
+
+
 def advance_version() -> None:
     """Makes every process look afresh at its next request."""
     if not RegistryVersion.objects.filter(pk=1).update(number=F("number") + 1):
         RegistryVersion.objects.create(pk=1, number=1)
+    transaction.on_commit(lambda: registry_changed.send(RegistryVersion))
 
 
 class _Waiting(threading.local):

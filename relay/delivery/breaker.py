@@ -14,12 +14,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Min, QuerySet
 from django.utils import timezone
 
 from dmr_project.lib.log import event
 from participants import history
 from relay import metrics
+from relay.delivery import wake
 from relay.models import Breaker
 
 logger = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ def close(breakers: QuerySet[Breaker], *, actor: str) -> int:
                 before={"state": row.state, "failures": row.failures},
                 after={"state": Breaker.State.CLOSED.value, "failures": 0},
             )
+        transaction.on_commit(wake.pump)
         return _close(Breaker.objects.filter(pk__in=[row.pk for row in found]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -13,6 +15,7 @@ from relay.delivery.retry import Outcome
 from relay.delivery.settle import Attempted
 from relay.models import Breaker, Delivery, State
 from tests import factories
+from tests.conftest import Wakes
 from tests.factories import Registered
 
 pytestmark = pytest.mark.django_db
@@ -185,6 +188,15 @@ def test_gone_parks_until_staff_close() -> None:
     assert [each for each in claim.claim(100) if each.recipient_id == recipient.row.pk] == []
     assert breaker.close(Breaker.objects.filter(recipient=recipient.row), actor="anna") == 1
     assert len([each for each in claim.claim(100) if each.recipient_id == recipient.row.pk]) == 2
+
+
+def test_closing_wakes_a_pump(wakes: Wakes, committed: Callable[[], AbstractContextManager[object]]) -> None:
+    recipient = factories.participant()
+    breaker.note(set(), {recipient.row.pk: Failures(1, "gone", is_gone=True)}, datetime.now(timezone.utc))
+    with committed():
+        breaker.close(Breaker.objects.filter(recipient=recipient.row), actor="anna")
+        assert wakes.count == 0
+    assert wakes.count == 1
 
 
 def test_a_late_success_does_not_unpark() -> None:
