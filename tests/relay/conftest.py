@@ -93,8 +93,8 @@ def engine(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     yield made
     made.stop()
     assert made._has_rested.wait(10)  # a pump that a bell began uses the connection to its end
-    made._database.submit(lambda: connection.close()).result()
-    made._database.shutdown()
+    made._database.thread.submit(lambda: connection.close()).result()
+    made._database.thread.shutdown()
     if made._loop is not None:
         if made._session is not None:
             asyncio.run_coroutine_threadsafe(made._session.close(), made._loop).result(5)

@@ -14,8 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from dmr_project.lib import http
-from relay.delivery import claim, leases
-from relay.delivery import engine as engine_module
+from relay.delivery import claim, database, leases
 from relay.delivery.claimed import Claimed
 from relay.delivery.engine import Engine
 from relay.delivery.in_flight import part
@@ -142,12 +141,12 @@ def test_conversations_wait_where_the_database_was_lost(
     posted = lambda: [body for _, body, _ in edge.posted]  # noqa: E731
     factories.message(sender, recipient.name, b"0", conversation="c")
     engine.pump()
-    pid = engine._database.submit(lambda: connection.connection.info.backend_pid).result()
+    pid = engine._database.thread.submit(lambda: connection.connection.info.backend_pid).result()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     for conversation in ("c", ""):
         factories.message(sender, recipient.name, b"1" + conversation.encode(), conversation=conversation)
-    monkeypatch.setattr(engine_module, "TOTAL_SECONDS", 1.0)
+    monkeypatch.setattr(database, "TOTAL_SECONDS", 1.0)
     began = time.monotonic()
     engine.pump()  # finds out
     engine.pump()
@@ -215,7 +214,7 @@ def test_what_is_under_way_is_claimed_anew_where_the_database_was_lost(
     row = Delivery.objects.filter(pk=delivery.pk)
 
     def crash() -> None:
-        pid = engine._database.submit(lambda: connection.connection.info.backend_pid).result()
+        pid = engine._database.thread.submit(lambda: connection.connection.info.backend_pid).result()
         token = row.get().lease_token
         row.update(**pending_again(attempts=0))
         with connection.cursor() as cursor:

@@ -14,8 +14,7 @@ from django.db import OperationalError, connection
 from dmr_project.lib import http
 from participants.models import Participant
 from relay import error_messages
-from relay.delivery import claim, retry, settle, sweeper, transport
-from relay.delivery import engine as engine_module
+from relay.delivery import attempts, claim, retry, settle, sweeper, transport
 from relay.delivery.claimed import Claimed
 from relay.delivery.engine import Engine
 from relay.delivery.retry import Outcome
@@ -81,7 +80,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextMana
     def fail(*_: object) -> None:
         raise OperationalError("database or disk is full")
 
-    monkeypatch.setattr(engine_module, "WRITE_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(attempts, "WRITE_AGAIN_SECONDS", 0.05)
     return full
 
 
