@@ -57,7 +57,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @open_to_machines
 def ready(request: HttpRequest) -> HttpResponse:
-    """Can it serve? 503 without the database, with pending migrations or with a full disk.
+    """Can it serve? 503 without a database that takes writes, with pending migrations or with a full disk.
 
     `{"status": "ok" | "degraded" | "failed", "checks": {"database", "migrations", "storage", "broker", "cache"}}`,
     each check `ok` or what is wrong. Without the broker or the cache it is 200 and degraded: accepting goes on.
@@ -117,6 +117,9 @@ def _outcome(check: Callable[[], None]) -> str:
         check()
     except PendingMigrations as pending:
         return str(pending)
+    except storage.ReadOnly:
+        event(logger, "check_failed", logging.WARNING, check=check.__name__, error=storage.READ_ONLY)
+        return storage.READ_ONLY
     except Exception as error:
         # Hosts and ports are for the log, not for whoever asks.
         event(logger, "check_failed", logging.WARNING, check=check.__name__, error=str(error)[:500])
@@ -126,7 +129,13 @@ def _outcome(check: Callable[[], None]) -> str:
 
 def _ask_database() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+        if connection.vendor != "postgresql":
+            cursor.execute("SELECT 1")
+            return
+        cursor.execute("SHOW transaction_read_only")
+        if cursor.fetchone() == ("on",):
+            connection.close_at = 0.0  # it may be this session alone by now
+            raise storage.ReadOnly
 
 
 class PendingMigrations(Exception):

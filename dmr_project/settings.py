@@ -130,6 +130,7 @@ if USES_SQLITE:
     }
 else:
     DATABASES["default"] = dj_database_url.parse(_database_url, conn_max_age=600, conn_health_checks=True)
+    DATABASES["default"]["ENGINE"] = "dmr_project.lib.postgresql"
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
     DATABASES["default"]["OPTIONS"].setdefault("server_side_binding", True)
     # Of a server that is gone without a word, its machine lost or a link cut, the system alone tells us after a

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection, models, transaction
 
+from dmr_project.lib import storage
 from participants import directory
 from relay.models import Delivery, Message
 
@@ -195,15 +196,18 @@ def _store_batch(batch: Sequence[_Waiting]) -> None:
 
 
 def _reconnecting(work: Callable[[], Result]) -> Result:
-    """Does `work` again where the connection was lost since it was last used: storing twice stores once."""
+    """Does `work` again where the connection was lost since it was last used: storing twice stores once.
+
+    Or where it is read-only: a new one may lead to another server, or to the same after it was made writable.
+    """
     if connection.in_atomic_block:
         return work()
     # Django would ask the server with a query of its own, each time, whether the connection still stands.
     connection.health_check_done = True  # type: ignore[attr-defined]
     try:
         return work()
-    except (OperationalError, InterfaceError):
-        if connection.connection is not None and connection.is_usable():
+    except (OperationalError, InterfaceError) as error:
+        if connection.connection is not None and connection.is_usable() and not storage.is_read_only(error):
             raise  # it stands: this is about something else
         connection.close()
         return work()

@@ -119,6 +119,10 @@ def _database_problem(error: BaseException) -> tuple[dict[str, Any], str]:
         )
         return said, str(storage.REMEMBERED_SECONDS)
     event(logger, "database_unavailable", logging.ERROR, error=type(error).__name__)
+    if storage.is_read_only(error):
+        return problem(503, f"The database is read-only just now, and nothing was stored. {again}"), str(
+            RETRY_SECONDS
+        )
     return problem(503, f"The database cannot be reached just now. {again}"), str(RETRY_SECONDS)
 
 
@@ -172,9 +176,11 @@ def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
     """503 outside of API views, as a page for people in the admin: the database is away, whoever noticed it."""
     event(logger, "database_unavailable", logging.ERROR, error=type(error).__name__)
     if request.path_info.startswith("/admin/"):
-        response = HttpResponse(render_to_string("unavailable.html"), status=503)
+        page = render_to_string("unavailable.html", {"is_read_only": storage.is_read_only(error)})
+        response = HttpResponse(page, status=503)
         response["Cache-Control"] = "no-store"
     else:
-        response = plain_problem(503, "The database cannot be reached just now. Try again in a few seconds.")
+        why = "is read-only" if storage.is_read_only(error) else "cannot be reached"
+        response = plain_problem(503, f"The database {why} just now. Try again in a few seconds.")
     response["Retry-After"] = str(RETRY_SECONDS)
     return response

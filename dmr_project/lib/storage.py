@@ -1,4 +1,7 @@
-"""A disk that is full: told apart from a database that is away, and remembered for whoever asks how we are."""
+"""A disk that is full, which is remembered for whoever asks how we are, and a database that takes no writes.
+
+Both are told apart from a database that is away.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import time
 
 from django.conf import settings
 from django.core.cache import cache
+from django.db import OperationalError
 
 from dmr_project.lib.log import event
 
 REMEMBERED_SECONDS = 30
 LEAST_FREE_BYTES = 16 * 1024 * 1024  # of the embedded database's disk: with less, the next message may not fit
 FULL = "the disk is full: nothing more can be stored"
+READ_ONLY = "read-only: nothing can be stored"
 
 _MARK = "storage-is-full"
 _DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
@@ -21,6 +26,15 @@ _DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 logger = logging.getLogger(__name__)
 
 _noted_at = float("-inf")
+
+
+class ReadOnly(OperationalError):
+    """PostgreSQL takes no writes just now: it is a standby, or protects itself. See dmr_project.lib.postgresql."""
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Did the database fail because it takes no writes? It is to be treated as one that is away."""
+    return isinstance(error, ReadOnly) or str(error).strip().lower() == "attempt to write a readonly database"
 
 
 def is_full(error: BaseException) -> bool:
