@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import (
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    OuterRef,
+    Subquery,
+    Value,
+)
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from dmr_project.lib.sentences import Sentence
 from participants.models import DEFAULT_RETENTION, DEFAULT_TIME_TO_LIVE
 from relay import counting, error_messages, metrics, retention
 from relay.delivery import conversations, wake
-from relay.models import Delivery, State
+from relay.models import Delivery, Message, State
 from relay.querysets import DeliveryQuerySet
 
 DISCARDED = Sentence("discarded by staff")()
 
 
 def requeue(deliveries: DeliveryQuerySet) -> int:
-    """Makes dead letters due now, with all their attempts and a new time to live. Returns how many.
+    """Makes dead letters due now, with all their attempts and their rooms' time to live. Returns how many.
 
     Those with an obstacle (see DeliveryQuerySet.with_obstacle) stay what they are.
 
@@ -33,13 +44,21 @@ def requeue(deliveries: DeliveryQuerySet) -> int:
         state=State.PENDING,
         due_at=now,
         attempts=0,
-        expires_at=now + timedelta(seconds=DEFAULT_TIME_TO_LIVE),
+        expires_at=_end_of_life(now),
         ended_at=None,
         discarded_at=None,
     )
     metrics.DEAD_LETTERS.labels(action="requeue").inc(count)
     transaction.on_commit(wake.pump)
     return count
+
+
+def _end_of_life(begins_at: datetime) -> ExpressionWrapper[CombinedExpression]:
+    """When its room's time to live, or the usual one where there is no room, is over: of each row, in SQL."""
+    of_room = Message.objects.filter(pk=OuterRef("message_id")).values("room__time_to_live")
+    seconds = Coalesce(Subquery(of_room), DEFAULT_TIME_TO_LIVE, output_field=IntegerField())
+    lives = ExpressionWrapper(seconds * Value(timedelta(seconds=1)), output_field=DurationField())
+    return ExpressionWrapper(Value(begins_at) + lives, output_field=DateTimeField())
 
 
 def discard(deliveries: DeliveryQuerySet) -> int:

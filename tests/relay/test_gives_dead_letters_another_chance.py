@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from participants import registry
@@ -11,6 +13,8 @@ from relay.models import Delivery, Message, State
 from tests import factories
 
 pytestmark = pytest.mark.django_db
+
+DAY = 24 * 3600  # seconds
 
 
 def test_requeue_makes_dead_letters_due_with_all_their_attempts() -> None:
@@ -27,6 +31,25 @@ def test_requeue_makes_dead_letters_due_with_all_their_attempts() -> None:
         assert row.expires_at > now
     delivered.refresh_from_db()
     assert delivered.state == State.DELIVERED
+
+
+@pytest.mark.parametrize("seconds", [90, 30 * DAY])
+def test_it_lives_as_long_as_its_room_lets_it(seconds: int) -> None:
+    """And for the usual time where there is no room any more, or never was one: all in one statement."""
+    sender, recipient = factories.participant(), factories.participant()
+    room, left = factories.room(time_to_live=seconds), factories.room(time_to_live=seconds)
+    in_room, of_no_room, in_national = (factories.delivery(sender, recipient, state=State.DEAD) for _ in range(3))
+    Message.objects.filter(pk=in_room.message_id).update(room=room)
+    Message.objects.filter(pk=of_no_room.message_id).update(room=left)
+    left.delete()
+    before = timezone.now()
+    with CaptureQueriesContext(connection) as asked:
+        assert dead_letter.requeue(Delivery.objects.all()) == 3
+    assert [each["sql"].split()[0] for each in asked if "relay_delivery" in each["sql"]] == ["UPDATE"]
+    after = timezone.now()
+    for row, lives in ((in_room, seconds), (of_no_room, DAY), (in_national, DAY)):
+        row.refresh_from_db()
+        assert before <= row.expires_at - timedelta(seconds=lives) <= after
 
 
 def test_requeue_leaves_what_has_no_recipient() -> None:
