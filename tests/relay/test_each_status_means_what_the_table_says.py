@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from participants import life, registry, statuses
 from participants.models import Participant
@@ -182,3 +184,24 @@ def test_what_waits_for_one_that_is_revoked_is_returned_though_its_breaker_is_op
     for each in deliveries:
         each.refresh_from_db()
         assert (each.state, each.attempts) == (State.DEAD, 0)
+
+
+@pytest.mark.parametrize("mode", ["push", "pull"])
+@pytest.mark.parametrize("status", ["Revoked", "Deleted"])
+def test_what_waits_for_its_next_attempt_is_returned_at_once_too(
+    engine: Engine, edge: Edge, status: str, mode: str
+) -> None:
+    """Not in six hours, and what is behind it in its conversation neither."""
+    sender, bot = factories.participant(), factories.participant(delivery_mode=mode)
+    alone = factories.message(sender, bot.name).deliveries.get()
+    behind = [factories.message(sender, bot.name, conversation="c").deliveries.get() for _ in range(3)]
+    later = timezone.now() + timedelta(hours=6)
+    Delivery.objects.filter(pk__in=[alone.pk, *(each.pk for each in behind)]).update(due_at=later)
+    come_into(status, bot)
+    for _ in behind:
+        engine.pump()
+    for each in (alone, *behind):
+        each.refresh_from_db()
+        assert (each.state, each.attempts) == (State.DEAD, 0)
+    assert Message.objects.filter(deliveries__recipient=sender.row, sent_by="Dmr").count() == 4
+    assert all(url != bot.row.host for url, _, _ in edge.posted)
