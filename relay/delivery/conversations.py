@@ -91,12 +91,13 @@ class Rule:
 
     left: int
     begins_at: datetime
+    is_behind: bool = False  # what goes first waits until then
 
 
 def rule(due: int, first_due_at: datetime | None, now: datetime) -> Rule | None:
     """For a conversation with so many due rows; `first_due_at`: None where what goes first is under way. Pure."""
     if first_due_at is not None and first_due_at > now:
-        return Rule(1, first_due_at) if first_due_at > now + SOON else None
+        return Rule(1, first_due_at, is_behind=True) if first_due_at > now + SOON else None
     return Rule(LEFT_DUE, now + timedelta(seconds=1)) if due > LEFT_DUE else None
 
 
@@ -150,12 +151,22 @@ def _put_off(recipient_id: int, conversation: str, given: Rule) -> int:
         "most": MOST_PUT_OFF,
     }
     with transaction.atomic(), planning.in_index_order(), connection.cursor() as cursor:
+        if given.is_behind and not _waits(recipient_id, conversation, given.begins_at):
+            return 0
         cursor.execute(_BEHIND, known)
         behind = cursor.fetchall()
         for second, rows in groupby(behind, key=lambda row: row[1] // PER_SECOND):
             due_at = given.begins_at + timedelta(seconds=second)
             Delivery.objects.filter(id__in=[pk for pk, _ in rows]).in_state(State.PENDING).update(due_at=due_at)
     return len(behind)
+
+
+def _waits(recipient_id: int, conversation: str, until: datetime) -> bool:
+    """Does what goes first still wait until then? It is locked: whoever ends it calls back what was put off."""
+    first = Delivery.objects.filter(recipient_id=recipient_id, conversation=conversation, state=State.PENDING)
+    rows = first.exclude(conversation="").order_by("id").select_for_update(of=("self",))
+    due_at = rows.values_list("due_at", flat=True).first()
+    return due_at is not None and due_at >= until
 
 
 def _adapted(at: datetime) -> Any:

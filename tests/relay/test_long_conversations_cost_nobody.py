@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from relay.delivery import claim, conversations, dead_letter, sweeper
@@ -49,8 +51,10 @@ SECOND = timedelta(seconds=1)
         pytest.param(LEFT_DUE, None, None, id="short, its first one under way"),
         pytest.param(LEFT_DUE + 1, NOW, Rule(LEFT_DUE, NOW + SECOND), id="long"),
         pytest.param(LEFT_DUE + 1, None, Rule(LEFT_DUE, NOW + SECOND), id="long, its first one under way"),
-        pytest.param(1, NOW + LATER, Rule(1, NOW + LATER), id="behind one that waits"),
-        pytest.param(LEFT_DUE + 1, NOW + LATER, Rule(1, NOW + LATER), id="many behind one that waits"),
+        pytest.param(1, NOW + LATER, Rule(1, NOW + LATER, is_behind=True), id="behind one that waits"),
+        pytest.param(
+            LEFT_DUE + 1, NOW + LATER, Rule(1, NOW + LATER, is_behind=True), id="many behind one that waits"
+        ),
         pytest.param(LEFT_DUE + 1, NOW + SECOND, None, id="many behind one that is due soon"),
     ],
 )
@@ -113,6 +117,55 @@ def test_what_is_behind_one_that_is_discarded_is_due_at_once() -> None:
     dead_letter.discard(Delivery.objects.filter(pk=ids[0]))
     assert max(due(ids[1:])) <= timezone.now() < min(due(others))
     assert [each.id for each in claim.claim(10) if each.recipient_id == recipient.row.pk] == [ids[1]]
+
+
+@pytest.mark.django_db
+def test_nothing_is_put_off_behind_what_is_discarded_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    ids = store(sender, recipient, "c", 3)
+    Delivery.objects.filter(pk=ids[0]).update(due_at=timezone.now() + LATER, attempts=6)
+    look = conversations._conversations
+
+    def look_and_then(after: int) -> object:
+        found = look(after)
+        dead_letter.discard(Delivery.objects.filter(pk=ids[0]))
+        return found
+
+    monkeypatch.setattr(conversations, "_conversations", look_and_then)
+    assert conversations.put_off() == 0
+    assert max(due(ids[1:])) <= timezone.now()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_who_discards_what_goes_first_is_waited_for() -> None:
+    """Two at once: what is put off in the moment in which what was before it goes is called back, or left alone."""
+    sender, recipient = factories.participant(), factories.participant()
+    ids = store(sender, recipient, "c", 3)
+    begins_at = timezone.now() + LATER
+    Delivery.objects.filter(pk=ids[0]).update(due_at=begins_at, attempts=6)
+    count: list[int] = []
+
+    def put_off() -> None:
+        try:
+            count.append(conversations._put_off(recipient.row.pk, "c", Rule(1, begins_at, is_behind=True)))
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=put_off)
+    with transaction.atomic():
+        dead_letter.discard(Delivery.objects.filter(pk=ids[0]))
+        thread.start()
+        wait_until(lambda: not thread.is_alive() or _waits_for_a_lock(), 10, "the other looks")
+    thread.join()
+    assert count == [0]
+    assert max(due(ids[1:])) <= timezone.now()
+
+
+def _waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.django_db
