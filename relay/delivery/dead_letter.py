@@ -65,7 +65,10 @@ def discard(deliveries: DeliveryQuerySet) -> int:
     """Gives up dead letters, and pending deliveries, whose senders are told. Returns how many."""
     now = timezone.now()
     with transaction.atomic():
-        open_letters = deliveries.filter(discarded_at=None).in_state(State.DEAD, State.EXPIRED)
+        found = deliveries.filter(discarded_at=None).in_state(State.DEAD, State.EXPIRED)
+        # Those alone: what dies from here on is not discarded without its payload being due.
+        locked = found.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True)
+        open_letters = Delivery.objects.filter(pk__in=list(locked))
         ended = _retentions(open_letters)
         count = open_letters.update(discarded_at=now)
         pending = (

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from participants import registry
 from relay.delivery import dead_letter
-from relay.models import Delivery, Message, State
+from relay.models import Delivery, Message, PayloadDue, State
+from relay.querysets import DeliveryQuerySet
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -70,3 +71,21 @@ def test_discard_gives_up_and_tells_senders_of_what_waited() -> None:
     assert not Delivery.objects.dead_letters().exists()
     assert Message.objects.get(sent_by="Dmr").written_ref == pending.message.written_id
     assert dead_letter.discard(Delivery.objects.filter(pk=dead.pk)) == 0
+
+
+def test_discards_nothing_whose_payload_is_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dies in the same moment is discarded with its payload's deletion, or stays a dead letter."""
+    sender, recipient = factories.participant(), factories.participant()
+    dead = factories.delivery(sender, recipient, state=State.DEAD, ended_at=timezone.now())
+    pending = factories.delivery(sender, recipient)
+    retentions = dead_letter._retentions
+
+    def read_and_then(letters: DeliveryQuerySet) -> dict[int, int]:
+        found = retentions(letters)
+        Delivery.objects.filter(pk=pending.pk).update(state=State.DEAD, ended_at=timezone.now())
+        return found
+
+    monkeypatch.setattr(dead_letter, "_retentions", read_and_then)
+    dead_letter.discard(Delivery.objects.filter(pk__in=[dead.pk, pending.pk]))
+    discarded = Delivery.objects.exclude(discarded_at=None).values_list("message_id", flat=True)
+    assert set(discarded) == set(PayloadDue.objects.values_list("message_id", flat=True)) == {dead.message_id}
