@@ -95,5 +95,8 @@ class StoredBytesQuerySet(models.QuerySet["StoredBytes"]):
 
 class BreakerQuerySet(models.QuerySet["Breaker"]):
     def parked(self) -> BreakerQuerySet:
-        """Of participants that are to be reached, those that said 410."""
-        return self.filter(state="parked", recipient__deleted_at=None, recipient__status="Active")
+        """Of participants that are to be reached at their endpoints, those that said 410."""
+        posted_to = self.filter(
+            recipient__deleted_at=None, recipient__status="Active", recipient__delivery_mode="push"
+        )
+        return posted_to.filter(state="parked")

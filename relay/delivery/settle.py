@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from dmr_project.lib import storage
 from dmr_project.lib.log import event
 from dmr_project.lib.sentences import Sentence
+from participants.models import Participant
 from relay import counting, error_messages, metrics, receipts, retention
 from relay.delivery import breaker, retry
 from relay.delivery.breaker import Failures
@@ -136,16 +137,22 @@ def _note_recipients(attempted: Collection[Attempted]) -> None:
         outcome, recipient_id = each.outcome, each.claimed.recipient_id
         if outcome.is_success:
             continue
-        if not (outcome.status == GONE or retry.is_retryable(outcome.status)):
+        is_gone = outcome.status == GONE and not _has_moved(each.claimed)
+        if not (is_gone or retry.is_retryable(outcome.status)):
             if each.claimed.is_probe:
                 refused.add(recipient_id)
             continue
         known = failed.get(recipient_id)
-        is_gone = outcome.status == GONE or bool(known and known.is_gone)
+        is_gone = is_gone or bool(known and known.is_gone)
         of_probe = each.claimed.is_probe or bool(known and known.of_probe)
         failed[recipient_id] = Failures((known.count if known else 0) + 1, outcome.error, is_gone, of_probe)
     if succeeded or failed or refused:
         breaker.note(succeeded, failed, max(each.ended_at for each in attempted), refused)
+
+
+def _has_moved(claimed: Claimed) -> bool:
+    """Has its endpoint changed since it was claimed? Then what the old one said of itself is no reason to park it."""
+    return not Participant.objects.filter(pk=claimed.recipient_id, host=claimed.host).exists()
 
 
 # What came of each row, beside it, in one parameter: the text stays the same, and is planned once.

@@ -42,3 +42,14 @@ def test_an_open_breaker_and_who_is_suspended_raise_none() -> None:
     fails(suspended, is_gone=True)
     registry.set_status([suspended.row], "Suspended", actor="tests")
     assert alerts.evaluate() == 0
+
+
+def test_who_fetches_by_now_is_not_posted_to() -> None:
+    bot = factories.participant()
+    fails(bot, is_gone=True)
+    assert alerts.evaluate() == 1
+    registry.set_own_delivery_mode(bot.row.pk, "pull")
+    assert alerts.evaluate() == 1
+    assert not Alert.objects.get().is_open
+    registry.set_own_delivery_mode(bot.row.pk, "push")
+    assert alerts.evaluate() == 1, "it is parked still"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from participants.models import Participant
 from relay.delivery import breaker, claim, settle
 from relay.delivery.breaker import FAILURES_TO_OPEN, Failures, pause_after
 from relay.delivery.claimed import Claimed
@@ -197,6 +198,18 @@ def test_closing_wakes_a_pump(wakes: Wakes, committed: Callable[[], AbstractCont
         breaker.close(Breaker.objects.filter(recipient=recipient.row), actor="anna")
         assert wakes.count == 0
     assert wakes.count == 1
+
+
+def test_gone_from_where_it_has_moved_away_does_not_park() -> None:
+    """Its endpoint was changed while the old one was being tried."""
+    recipient = factories.participant()
+    messages(recipient, 2)
+    claimed = claim.claim(1)
+    Participant.objects.filter(pk=recipient.row.pk).update(host="http://moved.invalid/messages")
+    fail(claimed, status=410)
+    assert not Breaker.objects.filter(recipient=recipient.row, state="parked").exists()
+    fail([each for each in claim.claim(100) if each.recipient_id == recipient.row.pk], status=410)
+    assert Breaker.objects.get(recipient=recipient.row).state == "parked"
 
 
 def test_a_late_success_does_not_unpark() -> None:
