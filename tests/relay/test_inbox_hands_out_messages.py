@@ -18,8 +18,9 @@ from django.utils import timezone
 from participants import registry
 from relay import delivery_keys
 from relay.api import inbox
-from relay.delivery import attestation, claim, sweeper
-from relay.inbox import leases
+from relay.delivery import attestation, claim, conversations, sweeper
+from relay.inbox import answers, leases
+from relay.inbox.answers import Refusal
 from relay.models import Delivery, Message, State
 from tests import factories
 from tests.factories import Registered
@@ -247,6 +248,31 @@ def test_messages_are_held_from_who_may_not_receive(fetch: Fetch, status: str) -
     assert delivery.state == State.PENDING
     registry.set_status([recipient.row], "Active", actor="tests")
     assert len(payloads(fetch(recipient))) == 1
+
+
+def test_what_waits_for_its_next_push_can_be_fetched_at_once(fetch: Fetch) -> None:
+    """Its endpoint has failed for hours; now it fetches, and does not wait for hours more."""
+    sender, recipient = factories.participant(), factories.participant()
+    alone = factories.message(sender, recipient.name, b"alone").deliveries.get()
+    first = factories.message(sender, recipient.name, b"first", conversation="c").deliveries.get()
+    factories.message(sender, recipient.name, b"second", conversation="c")
+    later = timezone.now() + timedelta(hours=6)
+    Delivery.objects.filter(pk__in=[alone.pk, first.pk]).update(due_at=later, attempts=7, last_seconds=3.0)
+    assert conversations.put_off() == 1
+    registry.set_own_delivery_mode(recipient.row.pk, "pull")
+    answer = fetch(recipient)
+    assert payloads(answer) == [b"alone", b"first"]
+    given = [each["lease"] for each in answer.json()["messages"]]
+    answers.acknowledge(recipient.entry, given)
+    assert payloads(fetch(recipient)) == [b"second"]
+
+
+def test_what_was_handed_back_comes_when_it_was_asked_for(fetch: Fetch) -> None:
+    sender, recipient = factories.participant(), pulling()
+    factories.message(sender, recipient.name)
+    (given,) = fetch(recipient).json()["messages"]
+    answers.refuse(recipient.entry, [given["lease"]], Refusal(retry_after=3600))
+    assert payloads(fetch(recipient)) == []
 
 
 def test_who_is_pushed_to_has_no_inbox(fetch: Fetch) -> None:
