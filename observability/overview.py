@@ -75,14 +75,16 @@ def rooms_of(row: Participant) -> list[Membership]:
 
 
 def deliveries_to(row: Participant) -> list[Delivery]:
-    rows = Delivery.objects.filter(recipient=row).select_related("message__sender").defer("message__payload")
+    rows = Delivery.objects.filter(recipient=row).select_related("message__sender", "recipient__breaker")
+    rows = rows.defer("message__payload")
     return list(rows.order_by("-accepted_at")[:ROWS])
 
 
 def deliveries_from(row: Participant) -> list[Delivery]:
     """Of its latest messages."""
     latest = Message.objects.filter(sender=row).order_by("-accepted_at").values_list("pk", flat=True)[:ROWS]
-    rows = Delivery.objects.filter(message__in=list(latest)).select_related("message").defer("message__payload")
+    rows = Delivery.objects.filter(message__in=list(latest)).select_related("message", "recipient__breaker")
+    rows = rows.defer("message__payload")
     return list(rows.order_by("-id")[:ROWS])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -20,9 +21,8 @@ from dmr_project.lib.sentences import shown
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.bulk import Foreseen, previewed
 from participants.admin.filters import NamedFilter
-from participants.admin.look import AMBER, BLUE, GREEN, RED, told
-from participants.models import Participant
-from relay import dead_letter_admin, dead_letters, key_admin  # noqa: F401 -- the admins register themselves
+from participants.admin.look import AMBER, BLUE, GREEN, RED, InlineFormSet, told
+from relay import dead_letter_admin, dead_letters, key_admin, outlook_admin  # noqa: F401 -- the admins register themselves
 from relay.delivery import breaker
 from relay.foreseen import discarded, requeued
 from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
@@ -75,6 +75,15 @@ class DeadLetterFilter(admin.SimpleListFilter):
         return queryset.filter(discarded_at__isnull=False) if self.value() == "discarded" else queryset
 
 
+class DeliveryList(ChangeList):
+    """A page of deliveries, with what goes before them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        outlook_admin.look_ahead(self.result_list)
+
+
 class AttemptInline(TabularInline):
     model = Attempt
     hide_title = True  # the columns say it all
@@ -119,15 +128,18 @@ class DeliveryAdmin(ReadOnlyAdmin):
     most_chosen = MOST_CHOSEN
     inlines = (AttemptInline,)
     fields = (
-        "message_id_link", "sent_by", "recipient", "recipient_name", "room", "state_badge", "attempts", "next",
-        "accepted_at", "expires_at", "delivered_at", "ended_at", "discarded_at", "last_status", "last_took",
-        "what_failed", "last_answer", "payload_facts",
+        "message_id_link", "sent_by", "recipient", "recipient_name", "room", "conversation", "state_badge",
+        "attempts", "next", "accepted_at", "expires_at", "delivered_at", "ended_at", "discarded_at", "last_status",
+        "last_took", "what_failed", "last_answer", "payload_facts",
     )  # fmt: skip
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> DeliveryQuerySet:
-        rows = Delivery.objects.select_related("message__sender", "message__room", "recipient")
+        rows = Delivery.objects.select_related("message__sender", "message__room", "recipient__breaker")
         return rows.defer("message__payload")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return DeliveryList
 
     @admin.display(description=_("message"))
     def message_id_link(self, row: Delivery) -> SafeString:
@@ -148,12 +160,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"), ordering="state")
     def state_badge(self, row: Delivery) -> SafeString:
-        text = (
-            gettext("%(state)s, discarded") % {"state": row.get_state_display()}
-            if row.discarded_at
-            else row.get_state_display()
-        )
-        return badge(text, _COLOURS[State(row.state)])
+        return badge_of(row)
 
     @admin.display(description=_("age"), ordering="accepted_at")
     def age(self, row: Delivery) -> SafeString:
@@ -163,26 +170,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description=_("next attempt"))
-    def next(self, row: Delivery) -> str:
-        pulls = row.recipient is not None and row.recipient.delivery_mode == Participant.DeliveryMode.PULL
-        if row.state == State.DELIVERING and pulls and row.lease_until:
-            return gettext("fetched; comes again at %(lease_until)s unless acknowledged") % {
-                "lease_until": f"{timezone.localtime(row.lease_until):%H:%M:%S}"
-            }
-        if row.state != State.PENDING:
-            return "–"
-        if row.recipient and not row.recipient.is_reachable:
-            return gettext("held: recipient %(status)s") % {"status": row.recipient.get_status_display().lower()}
-        if row.recipient and not pulls and row.recipient.is_held(timezone.now()):
-            return gettext("held: an outage of the recipient")
-        wait = (row.due_at - timezone.now()).total_seconds()
-        if pulls:
-            return (
-                gettext("in the inbox")
-                if wait <= 0
-                else gettext("in the inbox in %(wait)s s") % {"wait": f"{wait:.0f}"}
-            )
-        return gettext("now") if wait <= 0 else gettext("in %(wait)s s") % {"wait": f"{wait:.0f}"}
+    def next(self, row: Delivery) -> SafeString | str:
+        return outlook_admin.column(row)
 
     @admin.display(description=_("last attempt took"))
     def last_took(self, row: Delivery) -> str:
@@ -227,6 +216,12 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return format_html(said, limit, url)
 
 
+def badge_of(row: Delivery) -> SafeString:
+    state = row.get_state_display()
+    text = gettext("%(state)s, discarded") % {"state": state} if row.discarded_at else state
+    return badge(text, _COLOURS[State(row.state)])
+
+
 def payload_facts(message: Message) -> str:
     """Size and digest: the payload itself is nobody's business but the two ends'."""
     return gettext("%(payload_size)s bytes of %(content_type)s; digest %(digest)s…") % {
@@ -236,17 +231,42 @@ def payload_facts(message: Message) -> str:
     }
 
 
+class DeliveriesOfMessage(InlineFormSet):
+    """A page of them, with what goes before them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        outlook_admin.look_ahead(self.get_queryset())
+
+
 class DeliveryInline(TabularInline):
     model = Delivery
+    formset = DeliveriesOfMessage
     per_page = 50  # a message to a room has one for each of its members
+    hide_title = True  # the first column leads to its page
     ordering = ("id",)
     extra = 0
     can_delete = False
-    show_change_link = True
     fields = readonly_fields = (
-        "recipient_name", "state", "attempts", "delivered_at", "last_status", "what_failed",
+        "to", "state_badge", "attempts", "next", "delivered_at", "last_status", "what_failed",
     )  # fmt: skip
     what_failed = told("last_error", _("last error"))
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("recipient__breaker")
+
+    @admin.display(description=_("recipient"))
+    def to(self, row: Delivery) -> SafeString:
+        url = reverse("admin:relay_delivery_change", args=[row.pk])
+        return format_html('<a href="{}">{}</a>', url, row.recipient_name)
+
+    @admin.display(description=_("state"))
+    def state_badge(self, row: Delivery) -> SafeString:
+        return badge_of(row)
+
+    @admin.display(description=_("next attempt"))
+    def next(self, row: Delivery) -> SafeString | str:
+        return outlook_admin.column(row)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -267,8 +287,8 @@ class MessageAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     inlines = (DeliveryInline,)
     fields = (
-        "written_id", "written_ref", "sender", "sent_by", "send_to", "room", "model_type", "payload_facts",
-        "accepted_at", "expires_at",
+        "written_id", "written_ref", "conversation", "sender", "sent_by", "send_to", "room", "model_type",
+        "payload_facts", "accepted_at", "expires_at",
     )  # fmt: skip
     readonly_fields = ("payload_facts",)
 

@@ -226,7 +226,7 @@ class Breaker(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.recipient}: {self.state}"
+        return f"{self.recipient}: {self.get_state_display()}"
 
 
 class StoredBytes(models.Model):

@@ -20,6 +20,7 @@ from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED
 from participants.admin.look import COLOURS as STATUS_COLOURS
 from participants.admin.outages import COLOURS as OUTAGE_COLOURS
 from participants.models import ApiKey, Participant
+from relay import outlook_admin
 from relay.models import Breaker, Delivery, State
 
 DELIVERY_COLOURS = {
@@ -77,9 +78,10 @@ def messages(request: HttpRequest, row: Participant) -> dict[str, Any]:
         "breaker_state": badge(breaker.get_state_display(), BREAKER_COLOURS[Breaker.State(breaker.state)])
         if breaker is not None
         else badge(_("Closed"), GREEN),
+        "may_close": request.user.has_perm("relay.view_breaker"),
         "stored": filesizeformat(max(0, stored.size)) if stored is not None else "–",
-        "to_it": [(each, delivery_badge(each)) for each in overview.deliveries_to(row)],
-        "from_it": [(each, delivery_badge(each)) for each in overview.deliveries_from(row)],
+        "to_it": deliveries(overview.deliveries_to(row)),
+        "from_it": deliveries(overview.deliveries_from(row)),
         "most_counted": overview.MOST_COUNTED,
     }
 
@@ -107,6 +109,12 @@ def key_badge(key: ApiKey) -> SafeString:
     if key.revoked_at:
         return badge(_("Revoked"), GREY)
     return badge(_("Valid"), GREEN) if key.is_valid else badge(_("Expired"), AMBER)
+
+
+def deliveries(rows: list[Delivery]) -> list[tuple[Delivery, SafeString, SafeString | str]]:
+    """Each with its state, and with what it waits for."""
+    outlook_admin.look_ahead(rows)
+    return [(row, delivery_badge(row), outlook_admin.column(row)) for row in rows]
 
 
 def delivery_badge(row: Delivery) -> SafeString:

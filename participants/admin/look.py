@@ -28,9 +28,11 @@ if TYPE_CHECKING:  # the theme says nothing of its types: they are Django's
     from django.contrib.admin import ModelAdmin as ThemedAdmin
     from django.contrib.admin import TabularInline as ThemedInline
     from django.contrib.admin.widgets import AdminFileWidget as ThemedFile
+    from django.forms import BaseInlineFormSet as ThemedFormSet
 else:
     from unfold.admin import ModelAdmin as ThemedAdmin
     from unfold.admin import TabularInline as ThemedInline
+    from unfold.forms import PaginationInlineFormSet as ThemedFormSet
     from unfold.widgets import UnfoldAdminFileFieldWidget as ThemedFile
 
 MOST_COUNTED = 10_000
@@ -77,6 +79,10 @@ class ModelAdmin(ThemedAdmin):
 
 class TabularInline(ThemedInline):
     """Django's, in the look of the theme."""
+
+
+class InlineFormSet(ThemedFormSet):
+    """Django's, a page at a time."""
 
 
 class FileInput(ThemedFile):
