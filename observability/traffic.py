@@ -10,11 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import connection
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from relay import planning
+from relay import backlog
 from relay.models import Delivery, Message
 
 WINDOW = timedelta(hours=1)
@@ -29,19 +28,6 @@ class Traffic:
     sent: int = 0
     failed: int = 0
     backlog: int = 0  # at most MOST_COUNTED + 1, which says "more"
-
-
-# The states stand here in full and not as parameters, so that SQLite sees that its partial index will do; the order
-# leads PostgreSQL to the index of what is due to a recipient.
-_BACKLOG = """
-    SELECT p.id, (
-        SELECT count(*) FROM (
-            SELECT 1 FROM relay_delivery d WHERE d.recipient_id = p.id AND d.state = 'pending'
-            ORDER BY d.due_at, d.id LIMIT %s
-        ) few
-    )
-    FROM participants_participant p WHERE p.id IN ({ids})
-"""
 
 
 def traffic_of(participant_ids: Collection[int]) -> dict[int, Traffic]:
@@ -62,13 +48,13 @@ def traffic_of(participant_ids: Collection[int]) -> dict[int, Traffic]:
         .values_list("sender_id")
         .annotate(Count("pk"))
     )
-    backlog = backlogs(participant_ids)
+    waiting = backlogs(participant_ids)
     return {
         each: Traffic(
             received=came.get(each, (0, 0))[0],
             failed=came.get(each, (0, 0))[1],
             sent=sent.get(each, 0),
-            backlog=backlog.get(each, 0),
+            backlog=waiting.get(each, 0),
         )
         for each in participant_ids
     }
@@ -76,7 +62,4 @@ def traffic_of(participant_ids: Collection[int]) -> dict[int, Traffic]:
 
 def backlogs(participant_ids: Collection[int]) -> dict[int, int]:
     """How much waits for each, in one query; counted up to MOST_COUNTED + 1, which says "more"."""
-    ids = ",".join(str(int(each)) for each in participant_ids)
-    with planning.in_index_order(), connection.cursor() as cursor:
-        cursor.execute(_BACKLOG.format(ids=ids), [MOST_COUNTED + 1])
-        return dict(cursor.fetchall())
+    return {pk: found.count for pk, found in backlog.backlogs(participant_ids, MOST_COUNTED + 1).items()}

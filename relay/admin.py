@@ -17,15 +17,14 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from dmr_project.lib.sentences import shown
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
-from participants.admin.bulk import Foreseen, previewed
+from participants.admin.acts import ActsOnPage
+from participants.admin.bulk import previewed
 from participants.admin.filters import NamedFilter
 from participants.admin.look import AMBER, BLUE, GREEN, RED, InlineFormSet, told
-from relay import dead_letter_admin, dead_letters, key_admin, outlook_admin  # noqa: F401 -- the admins register themselves
-from relay.delivery import breaker
+from relay import breaker_admin, dead_letter_admin, dead_letters, key_admin, outlook_admin  # noqa: F401 -- the admins register themselves
 from relay.foreseen import discarded, requeued
-from relay.models import Attempt, Breaker, Delivery, Message, State, StoredBytes
+from relay.models import Attempt, Delivery, Message, State, StoredBytes
 from relay.querysets import DeliveryQuerySet
 
 _COLOURS = {
@@ -105,7 +104,7 @@ class AttemptInline(TabularInline):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(ActsOnPage, ReadOnlyAdmin):
     list_display = (
         "short_id",
         "sent_by",
@@ -140,6 +139,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return DeliveryList
+
+    def acts_on(self, row: Delivery) -> tuple[str, ...]:
+        if row.state in (State.DEAD, State.EXPIRED):
+            return ("requeue",) if row.discarded_at else ("requeue", "discard")
+        return ("discard",) if row.state == State.PENDING else ()
+
+    def found_by(self, row: Delivery) -> str:
+        return row.message.written_id
 
     @admin.display(description=_("message"))
     def message_id_link(self, row: Delivery) -> SafeString:
@@ -298,44 +305,6 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.display(description=_("payload"))
     def payload_facts(self, row: Message) -> str:
         return payload_facts(row)
-
-
-def closed(admin: Any, request: HttpRequest, row: Breaker) -> Foreseen:
-    if row.state == Breaker.State.CLOSED:
-        return Foreseen(left=gettext("closed already"), what=row.recipient.name)
-    after = str(Breaker.State.CLOSED.label)
-    return Foreseen(f"{row.get_state_display()}: {shown(row.last_error)}", after, what=row.recipient.name)
-
-
-@admin.register(Breaker)
-class BreakerAdmin(ReadOnlyAdmin):
-    """Recipients that have failed, and whether they are tried now."""
-
-    list_display = ("recipient", "state_badge", "failures", "opened_at", "probe_at", "what_failed")
-    fields = ("recipient", "state_badge", "failures", "opened_at", "probe_at", "what_failed")
-    readonly_fields = ("state_badge", "what_failed")
-    what_failed = told("last_error", _("last error"))
-    list_filter = ("state",)
-    list_select_related = ("recipient",)
-    search_fields = ("recipient__name",)
-    ordering = ("-failures",)
-    actions = ("close",)
-
-    @admin.display(description=_("state"), ordering="state")
-    def state_badge(self, row: Breaker) -> SafeString:
-        return badge(row.get_state_display(), GREEN if row.state == Breaker.State.CLOSED else RED)
-
-    def has_close_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("relay.close_breaker")
-
-    @previewed(
-        closed,
-        description=gettext_lazy("Close: try the recipient again now"),
-        permissions=["close"],
-        done=gettext_lazy("%(count)s closed. %(left)s were closed already."),
-    )
-    def close(self, request: HttpRequest, rows: list[Breaker], said: dict[str, Any]) -> int:
-        return breaker.close(Breaker.objects.filter(pk__in=[row.pk for row in rows]), actor=actor(request))
 
 
 class FilledFilter(admin.SimpleListFilter):
