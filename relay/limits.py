@@ -5,21 +5,27 @@ Neither limit makes accepting wait for the broker or read the database: see toke
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 
 from django.conf import settings
 
 from dmr_project.lib.errors import DomainError
+from dmr_project.lib.log import event
 from participants.directory import Entry
 from relay import metrics, stored_bytes
 from relay.shared_bucket import InFile, InRedis
 from relay.token_bucket import Buckets, Rate, Spent
 
+logger = logging.getLogger(__name__)
+
 POLICY = '"messages"'  # its name in the headers
 QUOTA_RETRY_SECONDS = 60
+TELL_SECONDS = 60.0
 
 
 class TooManyMessages(DomainError):
@@ -63,6 +69,7 @@ def spend(sender: Entry, messages: int, size: int) -> Mapping[str, str]:
     if spent.is_allowed:
         return _headers_with_some_left(rate, spent)
     wait = max(1, math.ceil(spent.wait))
+    _tell(sender, TooManyMessages.code)
     raise TooManyMessages(
         f"{sender.name} may send {rate.per_second} messages a second, and {rate.burst} at once after a pause. "
         f"Send the same again in {wait} s, with the same message id; or ask Core for a higher rate.",
@@ -86,11 +93,20 @@ def _check_quota(sender: Entry, size: int) -> None:
         return
     stored = stored_bytes.of(sender.id)
     if stored + size > quota:
+        _tell(sender, QuotaReached.code)
         raise QuotaReached(
             f"{sender.name} has {stored} bytes of payload stored, of {quota} that it may have; these would be {size} "
             "more. Room comes when its messages are delivered and their retention is over, and when staff discard "
             "its dead letters; or ask Core for a higher quota."
         )
+
+
+def _tell(sender: Entry, code: str) -> None:
+    """In the log, once a minute for each sender and process: the metric of refusals names nobody."""
+    now = time.monotonic()
+    if now - _told.get((sender.id, code), -math.inf) >= TELL_SECONDS:
+        _told[sender.id, code] = now
+        event(logger, "sender_limited", logging.WARNING, sender=sender.id, participant=sender.name, code=code)
 
 
 def rate_of(sender: Entry) -> Rate | None:
@@ -131,6 +147,7 @@ def _headers(rate: Rate, spent: Spent, seconds: int) -> dict[str, str]:
     return {"RateLimit-Policy": _policy(rate), "RateLimit": f"{POLICY};r={spent.left};t={seconds}"}
 
 
+_told: dict[tuple[int, str], float] = {}  # (sender, code) -> when
 _buckets: Buckets | None = None
 _making = threading.Lock()
 
@@ -150,5 +167,6 @@ def forget() -> None:
     """Drops what this process knows, and fills the embedded buckets; for tests."""
     global _buckets
     _buckets = None
+    _told.clear()
     (settings.DATA_DIR / "rates").unlink(missing_ok=True)
     stored_bytes.forget()

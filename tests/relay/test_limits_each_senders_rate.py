@@ -279,6 +279,27 @@ def test_too_many_messages_are_refused_until_there_is_room(post: Post) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("slow")
+def test_the_log_names_who_is_limited_once_a_minute(
+    post: Post, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, other, recipient = (factories.participant() for _ in range(3))
+
+    def told() -> list[tuple[str, str]]:
+        facts = [vars(each)["facts"] for each in caplog.records if each.getMessage() == "sender_limited"]
+        return [(each["participant"], each["code"]) for each in facts]
+
+    for each in (sender, other, sender):
+        while post(each, recipient.name).status_code == 202:
+            pass
+    assert told() == [(sender.name, "too-many-messages"), (other.name, "too-many-messages")]
+    monkeypatch.setattr(limits, "TELL_SECONDS", 0.0)
+    while post(sender, recipient.name).status_code == 202:
+        pass
+    assert set(told()[2:]) == {(sender.name, "too-many-messages")}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("slow")
 def test_every_way_to_send_counts_for_the_participant(client: Client, post: Post) -> None:
     bot, keyless = factories.participant(), factories.participant(source_networks="127.0.0.0/24")
     classifier = factories.participant(type="Classifier")
