@@ -73,7 +73,8 @@ def _certificates(now: Now) -> QuerySet[Any]:
 
 MATTERS = (
     Matter(
-        "alerts", _("Open alerts"), _("Instances that are silent or unwell, and quotas that are nearly reached."),
+        "alerts", _("Open alerts"),
+        _("Instances that are silent or unwell, quotas that are nearly reached, and endpoints that are gone."),
         "observability.view_alert", "observability_alert_changelist", "open=yes",
         lambda now: Alert.objects.open(), since="since", is_urgent=True,
     ),
@@ -92,6 +93,12 @@ MATTERS = (
         "dead-letters", _("Dead letters"), _("Will not be tried again by themselves: requeue them, or discard them."),
         "relay.view_delivery", "relay_delivery_changelist", "dead=open",
         lambda now: Delivery.objects.dead_letters(), since="ended_at",
+    ),
+    Matter(
+        "unfetched", _("Messages that nobody fetches"),
+        _("Their recipients fetch their messages, and have not come for 10 minutes: tell their institutions."),
+        "relay.view_delivery", "relay_delivery_changelist", "inbox=unfetched",
+        lambda now: Delivery.objects.unfetched(now), since="due_at",
     ),
     Matter(
         "applications", _("Applications that wait"), _("Somebody else than who entered them decides."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -74,6 +75,17 @@ class DeadLetterFilter(admin.SimpleListFilter):
         return queryset.filter(discarded_at__isnull=False) if self.value() == "discarded" else queryset
 
 
+class InboxFilter(admin.SimpleListFilter):
+    title = _("inbox")
+    parameter_name = "inbox"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("unfetched", gettext("Not fetched for 10 minutes"))]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.unfetched(timezone.now()) if self.value() == "unfetched" else queryset
+
+
 class DeliveryList(ChangeList):
     """A page of deliveries, with what goes before them."""
 
@@ -116,7 +128,14 @@ class DeliveryAdmin(ActsOnPage, ReadOnlyAdmin):
         "what_failed",
     )
     what_failed = told("last_error", _("last error"))
-    list_filter = ("state", DeadLetterFilter, RecipientFilter, ("message__room", NamedFilter))
+    list_filter = (
+        "state",
+        DeadLetterFilter,
+        InboxFilter,
+        RecipientFilter,
+        ("message__sender", NamedFilter),
+        ("message__room", NamedFilter),
+    )
     search_fields = ("recipient_name", "message__written_id", "message__sender__name")
     search_help_text = _("Recipient, sender, or the message's id")
     ordering = ("-id",)
@@ -324,6 +343,7 @@ class StoredBytesAdmin(ReadOnlyAdmin):
     """What each sender has stored, the most first; what its payloads are is nobody's business here."""
 
     list_display = ("participant", "stored", "of_quota", "counted_at")
+    fields = readonly_fields = ("participant", "stored", "of_quota", "counted_at", "undelivered", "dead_letters")
     list_filter = (FilledFilter,)
     list_select_related = ("participant",)
     search_fields = ("participant__name",)
@@ -331,6 +351,19 @@ class StoredBytesAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return StoredBytes.objects.with_quota()
+
+    @admin.display(description=_("its messages that wait"))
+    def undelivered(self, row: StoredBytes) -> SafeString:
+        return self._deliveries(row, state__exact=State.PENDING.value)
+
+    @admin.display(description=_("its dead letters"))
+    def dead_letters(self, row: StoredBytes) -> SafeString:
+        return self._deliveries(row, dead="open")
+
+    def _deliveries(self, row: StoredBytes, **query: str) -> SafeString:
+        query = {**query, "message__sender__id__exact": str(row.pk)}
+        url = f"{reverse('admin:relay_delivery_changelist')}?{urlencode(query)}"
+        return format_html('<a href="{}">{}</a>', url, gettext("Look at them"))
 
     @admin.display(description=_("stored"), ordering="size")
     def stored(self, row: StoredBytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,10 +13,13 @@ from django.db.models import Case, CharField, Exists, F, OuterRef, Q, Value, Whe
 from django.db.models.functions import Coalesce, Concat
 
 from participants import names, statuses
-from participants.models import Membership
+from participants.models import Membership, Participant
 
 if TYPE_CHECKING:
     from relay.models import Attempt, Breaker, Delivery, Message, StoredBytes  # noqa: F401
+
+
+UNFETCHED_AFTER = timedelta(minutes=10)
 
 
 class Obstacle(models.TextChoices):
@@ -39,6 +43,15 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def dead_letters(self) -> DeliveryQuerySet:
         """All that will not be tried again by itself, and that nobody has discarded."""
         return self.filter(state__in=("dead", "expired"), discarded_at=None)
+
+    def unfetched(self, now: datetime) -> DeliveryQuerySet:
+        """What its recipient is to fetch, and could have for UNFETCHED_AFTER."""
+        return self.filter(
+            state="pending",
+            due_at__lte=now - UNFETCHED_AFTER,
+            recipient__delivery_mode=Participant.DeliveryMode.PULL,
+            recipient__status=Participant.Status.ACTIVE,
+        )
 
     def in_state(self, *states: str) -> DeliveryQuerySet:
         """Of rows that are named by their keys: they are to be found by these, and not by the partial indexes."""

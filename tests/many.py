@@ -120,6 +120,9 @@ def messages(participants: list[Participant]) -> None:
         )
         for n, (message, (sender, recipient)) in enumerate(zip(written, pairs, strict=True))
     )  # fmt: skip
+    fetches = participants[-1]
+    Participant.objects.filter(pk=fetches.pk).update(delivery_mode="pull")
+    Delivery.objects.filter(recipient=fetches, state="pending").update(due_at=now - DAY / 2)
     for row in (Delivery.objects.order_by("id").first(), Delivery.objects.order_by("id").last()):
         Attempt.objects.bulk_create(
             Attempt(delivery=row, number=n, at=now, seconds=1, status=503, error="503") for n in range(30)

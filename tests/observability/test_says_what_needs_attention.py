@@ -108,6 +108,23 @@ def test_certificates_that_expire_soon_or_have(days: int, counts_as: int) -> Non
     assert counts()["certificates"] == counts_as
 
 
+@pytest.mark.parametrize(
+    ("minutes", "participant", "counts_as"),
+    [
+        (11, {"delivery_mode": "pull"}, 1),
+        (9, {"delivery_mode": "pull"}, 0),
+        (-9, {"delivery_mode": "pull"}, 0),
+        (11, {"delivery_mode": "push"}, 0),
+        (11, {"delivery_mode": "pull", "status": "Suspended"}, 0),
+    ],
+)
+def test_messages_that_nobody_fetches(minutes: float, participant: dict[str, str], counts_as: int) -> None:
+    sender, recipient = factories.participant(), factories.participant()
+    factories.delivery(sender, recipient, due_at=timezone.now() - timedelta(minutes=minutes))
+    Participant.objects.filter(pk=recipient.row.pk).update(**participant)
+    assert counts()["unfetched"] == counts_as
+
+
 def test_no_more_is_counted_than_anybody_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(today, "MOST_COUNTED", 3)
     many.fill(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from relay.models import Delivery, Message, State
+from relay.models import Delivery, Message, State, StoredBytes
 from tests import factories
 from tests.staff.people import chosen
 
@@ -64,6 +65,8 @@ def test_lists_filter_by_state_recipient_room_and_dead_letter(admin_client: Clie
         ({"message__room__id__exact": room_id, "state__exact": "pending"}, {waiting.pk}),
         ({"dead": "open"}, {gone.pk}),
         ({"q": gone.message.written_id}, {gone.pk}),
+        ({"message__sender__id__exact": gone.message.sender_id}, {gone.pk}),
+        ({"message__sender__id__exact": gone.message.sender_id, "state__exact": "pending"}, set()),
     ):
         answer = admin_client.get(reverse(LIST), query)
         assert {row.pk for row in answer.context["cl"].result_list} == expected, query
@@ -122,3 +125,16 @@ def test_the_list_does_not_grow_in_queries(admin_client: Client, django_assert_m
         factories.message(sender, recipient.name)
     with django_assert_max_num_queries(12):
         assert admin_client.get(reverse(LIST)).status_code == 200
+
+
+def test_the_page_of_stored_bytes_leads_to_what_fills_them(admin_client: Client) -> None:
+    waiting = factories.delivery(factories.participant(), factories.participant())
+    factories.delivery(factories.participant(), factories.participant())
+    row = StoredBytes.objects.create(participant=waiting.message.sender, size=10_000_000_000)
+    page = admin_client.get(reverse("admin:relay_storedbytes_change", args=[row.pk])).content.decode()
+    assert "9.3\xa0GB" in page
+    assert "93 % of 10.0\xa0GB" in page
+    pending, dead_letters = re.findall(rf'href="{reverse(LIST)}(\?[^"]+)"', page.partition('id="content"')[2])
+    for query, expected in ((pending, {waiting.pk}), (dead_letters, set())):
+        answer = admin_client.get(reverse(LIST) + query.replace("&amp;", "&"))
+        assert {each.pk for each in answer.context["cl"].result_list} == expected, query
