@@ -41,6 +41,15 @@ class DayAndTime(forms.SplitDateTimeWidget):
         time: dict[str, Any] = {"type": "time", "step": "1", "aria-label": _("Time")}
         super().__init__(date_attrs=date, time_attrs=time, date_format="%Y-%m-%d", time_format="%H:%M:%S")
 
+    def decompress(self, value: Any) -> Any:
+        """Also of what the page's address says, which Django leaves as it was written."""
+        if isinstance(value, str):
+            try:
+                value = forms.DateTimeField().to_python(value)
+            except forms.ValidationError:
+                value = None
+        return super().decompress(value)
+
 
 class Moment(forms.SplitDateTimeField):
     widget = DayAndTime

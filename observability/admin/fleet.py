@@ -25,6 +25,7 @@ from observability.states import Health, State
 from observability.traffic import MOST_COUNTED, Traffic, traffic_of
 from participants.admin import ReadOnlyAdmin, badge
 from participants.admin.filters import MOST_LISTED, NamedFilter
+from participants.admin.keys import may_be_key
 from participants.admin.look import AMBER, RED
 from relay.models import Breaker
 
@@ -157,7 +158,7 @@ class InstanceAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        key = int(object_id) if object_id.isdecimal() else 0
+        key = int(object_id) if object_id.isdecimal() and may_be_key(self.model, object_id) else 0
         context = {
             "components": [
                 (row, badge(row.get_health_display(), COLOURS[Health(row.health).value]))

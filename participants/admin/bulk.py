@@ -24,6 +24,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy
 
 from dmr_project.lib.errors import DomainError
+from participants.admin.keys import may_be_key
 
 CONFIRMED, CHOSEN = "confirmed", "chosen"
 SHOWN = 50  # rows of a table
@@ -127,7 +128,7 @@ def _chosen(request: HttpRequest, queryset: Any) -> Any:
     """Those that the page showed, and no others that have come to match the list's filters since."""
     if CHOSEN not in request.POST:
         return queryset
-    return queryset.filter(pk__in=[key for key in request.POST[CHOSEN].split(",") if key.isdecimal()])
+    return queryset.filter(pk__in=[key for key in request.POST[CHOSEN].split(",") if may_be_key(queryset.model, key)])
 
 
 def _page(

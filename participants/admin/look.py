@@ -6,11 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import Paginator
+from django.db import DataError
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
@@ -21,6 +24,7 @@ from django.utils.translation import gettext as _
 
 from dmr_project.lib import sentences
 from participants import audit_words
+from participants.admin.keys import AutocompleteSelect, ModelMultipleChoiceField, may_be_key
 from participants.models import Change
 from participants.querysets import ChangeQuerySet
 
@@ -56,7 +60,20 @@ def badge(text: str, colour: str) -> SafeString:
     return format_html('<span class="dmr-badge dmr-{}">{}</span>', colour, text)
 
 
-class ModelAdmin(ThemedAdmin):
+class FieldsOfKeys:
+    """The fields of an admin's forms that take keys refuse what can be none."""
+
+    def formfield_for_foreignkey(self: Any, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if "widget" not in kwargs and db_field.name in self.get_autocomplete_fields(request):
+            kwargs["widget"] = AutocompleteSelect(db_field, self.admin_site, using=kwargs.get("using"))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]
+
+    def formfield_for_manytomany(self: Any, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        kwargs.setdefault("form_class", ModelMultipleChoiceField)
+        return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
+
+
+class ModelAdmin(FieldsOfKeys, ThemedAdmin):
     """Django's, in the look of the theme."""
 
     list_fullwidth = True
@@ -72,12 +89,28 @@ class ModelAdmin(ThemedAdmin):
             widget.can_change_related = widget.can_delete_related = False
         return field
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        if from_field is None and not may_be_key(self.model, object_id):
+            return None
+        return super().get_object(request, object_id, from_field)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        try:
+            return super().get_changelist_instance(request)
+        except (OverflowError, DataError) as error:  # a number that no column can hold; Django takes away the filters
+            raise IncorrectLookupParameters(error) from error
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        if not all(may_be_key(self.model, each) for each in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+            raise BadRequest("What is chosen are no rows of this list.")
+        return super().response_action(request, queryset)
+
     def too_many(self, limit: int) -> str:
         """What to tell whoever chose more rows than one request should handle."""
         return _("These are more than %(most)s: choose fewer, by the filters.") % {"most": limit}
 
 
-class TabularInline(ThemedInline):
+class TabularInline(FieldsOfKeys, ThemedInline):
     """Django's, in the look of the theme."""
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -23,6 +22,7 @@ from django.views.decorators.cache import never_cache
 from participants import calendar_feeds, outage_calendar, outages
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.filters import NamedFilter
+from participants.admin.keys import AutocompleteSelect, AutocompleteSelectMultiple, ModelMultipleChoiceField
 from participants.admin.look import AMBER, GREY, RED, actor, badge
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Outage, Participant
@@ -53,7 +53,7 @@ class AnnounceForm(forms.Form):
         widget=AutocompleteSelect(Outage._meta.get_field("institution"), admin.site),
         help_text=gettext_lazy("All its participants, also those that join it later. Or else name participants:"),
     )
-    participants = forms.ModelMultipleChoiceField(
+    participants = ModelMultipleChoiceField(
         Participant.objects.present(),
         label=gettext_lazy("Participants"),
         required=False,

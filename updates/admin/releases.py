@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth.models import User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -19,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from participants.admin import actor, badge
 from participants.admin.bulk import Foreseen, PerhapsWhy, each, previewed
 from participants.admin.filters import NamedFilter
+from participants.admin.keys import AutocompleteSelect
 from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED, FileInput
 from participants.admin.pages import DomainAdmin
 from updates import manifest, releases, signatures, staff_keys

@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from participants.admin import CappedPaginator, ReadOnlyAdmin, TabularInline, actor, badge
 from participants.admin.filters import NamedFilter
+from participants.admin.keys import AutocompleteSelect
 from participants.admin.look import AMBER, BLUE, GREEN, GREY, RED, told
 from participants.admin.pages import DomainAdmin
 from participants.models import Institution, Participant
