@@ -59,6 +59,7 @@ def children(host: str, port: int) -> list[Child]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     web = [
         *(sys.executable, "-m", "granian", "dmr_project.rsgi:application", "--interface", "rsgi"),
+        *("--loop", "uvloop"),
         *("--host", host, "--port", str(port), "--http", "1", "--no-ws"),
         *("--workers", str(WEB_WORKERS), "--respawn-failed-workers"),
         *("--backlog", "2048"),

@@ -31,6 +31,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from dmr_project.lib import loops
 from dmr_project.lib.env import Network
 from dmr_project.lib.network import is_public, is_within, may_be_allowed, parse_address
 from dmr_project.lib.sentences import Sentence
@@ -308,7 +309,7 @@ def call_once(
 
     The body of the answer is cut after ANSWER_BYTES.
     """
-    return asyncio.run(_call_once(guard, method, target(url), headers, body))
+    return loops.run(_call_once(guard, method, target(url), headers, body))
 
 
 async def _call_once(

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from dmr_project.lib import loops
 from dmr_project.lib.http import TOTAL_SECONDS, AddressGuard, Session, Terms, open_session
 from dmr_project.lib.log import event
 from participants import endpoint_terms
@@ -132,7 +133,7 @@ class Engine:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            loop = asyncio.new_event_loop()
+            loop = loops.new_event_loop()
             threading.Thread(target=loop.run_forever, name="delivery", daemon=True).start()
             self._woken = asyncio.Event()
             self._loop = loop

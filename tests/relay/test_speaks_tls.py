@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.utils import timezone
 
-from dmr_project.lib import certificates
+from dmr_project.lib import certificates, loops
 from dmr_project.lib.http import AddressGuard, Terms, open_session
 from participants.endpoint_terms import Unusable
 from relay.delivery import transport
@@ -85,7 +85,7 @@ def attempts(context: ssl.SSLContext | None, *given: Any, host: str = "127.0.0.1
         await asyncio.sleep(0.05)  # the endpoint notices that its connections are closed
         return outcomes
 
-    return asyncio.run(scenario()), seen
+    return loops.run(scenario()), seen
 
 
 def error_of(context: ssl.SSLContext | None, given: Any, **more: Any) -> str:
@@ -173,7 +173,7 @@ def test_what_does_not_speak_tls_is_named() -> None:
         server.close()
         return outcome
 
-    assert "does not speak TLS" in asyncio.run(scenario()).error
+    assert "does not speak TLS" in loops.run(scenario()).error
 
 
 # -- what we show --

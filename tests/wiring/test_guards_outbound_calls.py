@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dmr_project.lib import http
+from dmr_project.lib import http, loops
 from dmr_project.lib.http import AddressGuard, AddressRefused, EndpointRefused, Terms, open_session
 
 Writes = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -144,7 +144,7 @@ def test_what_is_not_public_is_not_called(host: str) -> None:
                 await post(PRODUCTION, f"http://{host}:{endpoint.port}/messages")
             assert endpoint.connections == 0
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_name_counts_by_what_it_resolves_to(
                 await post(PRODUCTION, f"http://bot.test:{endpoint.port}/")
             assert endpoint.connections == 1
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def test_dns_that_changes_is_checked_at_each_connection(
@@ -189,7 +189,7 @@ def test_dns_that_changes_is_checked_at_each_connection(
                         await http.post(session, url, b"body", {})
                 assert (public.connections, private.connections) == (1, 0)
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
@@ -203,7 +203,7 @@ def test_of_several_addresses_no_private_one_is_connected_to(
                 await post(PRODUCTION, f"http://bot.test:{private.port}/")
             assert private.connections == 0
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -219,7 +219,7 @@ def test_a_redirect_is_not_followed() -> None:
         assert answer.status == 307
         assert (outside.connections, inside.connections) == (1, 0)
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_other_schemes_and_user_names_are_refused(url: str, said: str) -> None:
             assert "secret" not in str(refused.value)
             assert endpoint.connections == 0
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 # -- time and size --
@@ -280,7 +280,7 @@ def test_names_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> No
             await asyncio.gather(*hanging, return_exceptions=True)
         assert answer.status == 202
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def answering(head: bytes, chunk: bytes, pause: float, times: int) -> Writes:
@@ -314,7 +314,7 @@ def test_an_answer_that_drips_ends_at_the_limit(writes: Writes) -> None:
                 await post(OPEN, f"http://127.0.0.1:{endpoint.port}/", seconds=0.5)
             assert time.monotonic() - began < 3
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def test_the_limit_is_ten_seconds() -> None:
@@ -323,7 +323,7 @@ def test_the_limit_is_ten_seconds() -> None:
             assert session.timeout.total == 10
             assert session.timeout.sock_connect == 3
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def test_a_body_that_drips_is_cut_after_its_first_bytes() -> None:
@@ -335,7 +335,7 @@ def test_a_body_that_drips_is_cut_after_its_first_bytes() -> None:
             assert answer.status == 202
             assert len(answer.body) < 1000
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000000000\r\n", b"Transfer-Encoding: chunked\r\n", b""])
@@ -358,7 +358,7 @@ def test_a_huge_answer_is_cut(framing: bytes) -> None:
             assert len(answer.body) <= http.ANSWER_BYTES
         assert sent[0] < 50_000_000, "the connection was cut"
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def test_a_head_without_end_is_refused() -> None:
@@ -368,7 +368,7 @@ def test_a_head_without_end_is_refused() -> None:
             with pytest.raises(aiohttp.ClientError):
                 await post(OPEN, f"http://127.0.0.1:{endpoint.port}/")
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
@@ -383,7 +383,7 @@ def test_a_compressed_answer_is_not_inflated(coding: str) -> None:
             assert bomb.startswith(answer.body)
         assert b"accept-encoding: identity\r\n" in endpoint.requests[0].lower()
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 # -- an endpoint's own terms --
@@ -411,7 +411,7 @@ def test_an_allowed_network_is_allowed_to_its_endpoint_alone(loopback_may_be_all
                             await http.post(session, url, b"body", {}, terms)
             assert (endpoint.connections, len(endpoint.requests)) == (1, 2)
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def test_terms_at_the_same_time_do_not_mix(loopback_may_be_allowed: None) -> None:
@@ -427,7 +427,7 @@ def test_terms_at_the_same_time_do_not_mix(loopback_may_be_allowed: None) -> Non
             for terms, outcome in zip(given, done, strict=True):
                 assert isinstance(outcome, http.Answer if terms else AddressRefused)
 
-    asyncio.run(scenario())
+    loops.run(scenario())
 
 
 def test_no_terms_reach_ourselves() -> None:

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from dmr_project.lib import http
+from dmr_project.lib import http, loops
 from dmr_project.lib.http import AddressGuard, open_session
 
 OPEN = AddressGuard(private_allowed=True)
@@ -88,7 +88,7 @@ def talk(server: Server, say: Callable[[http.Session], Awaitable[Any]]) -> Any:
         async with server.running(), open_session(OPEN, connections=10, per_host=0, total_seconds=2) as session:
             return await say(session)
 
-    return asyncio.run(scenario())
+    return loops.run(scenario())
 
 
 def posted(server: Server, times: int = 1, body: bytes = b"body") -> list[http.Answer]:
@@ -226,7 +226,7 @@ def test_an_answer_in_the_last_moment_counts() -> None:
         async with server.running(), open_session(OPEN, connections=1, per_host=0, total_seconds=0.1) as session:
             return await http.post(session, server.url, b"body", {})
 
-    assert asyncio.run(scenario()).status == 202
+    assert loops.run(scenario()).status == 202
 
 
 def test_answers_that_only_announce_others_end() -> None:
@@ -322,7 +322,7 @@ def test_an_answer_before_the_request_was_read_does_not_hold_the_connection() ->
             await asyncio.wait_for(server.closed.wait(), 2)  # in the midst of it
         return status
 
-    assert asyncio.run(scenario()) == 413
+    assert loops.run(scenario()) == 413
 
 
 def test_an_attempt_that_is_cancelled_takes_its_connection_along() -> None:
