@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -21,6 +22,7 @@ def sources() -> list[Path]:
     return [path for app in APPS for path in (ROOT / app).rglob("*.py")]
 
 
+@cache
 def names_read() -> set[str]:
     """What is given to a reader of dmr_project.lib.env by its literal name."""
     found = set()

@@ -49,6 +49,7 @@ def in_threads(count: int, work: Callable[[], None]) -> None:
 def test_invariant_1_nothing_is_stored_or_woken_where_the_transaction_fails(wakes: Wakes) -> None:
     """The 202 comes after the commit: where storing the delivery fails there is no message and no wake-up."""
     sender, recipient = factories.participant(), factories.participant()
+    wakes.count = 0  # of the registry's changes
 
     def fail(execute: Callable[..., object], sql: str, *arguments: object) -> object:
         """The database, when it is asked to take a delivery, says no."""
@@ -67,6 +68,7 @@ def test_invariant_1_nothing_is_stored_or_woken_where_the_transaction_fails(wake
 @pytest.mark.django_db(transaction=True)
 def test_invariant_1_wakes_only_after_the_commit(wakes: Wakes) -> None:
     sender, recipient = factories.participant(), factories.participant()
+    wakes.count = 0  # of the registry's changes
     with transaction.atomic():
         factories.message(sender, recipient.name)
         assert wakes.count == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -12,6 +13,7 @@ CLIENTS = {"aiohttp", "requests", "httpx", "urllib.request", "urllib3", "http.cl
 ALLOWED = {
     ("dmr_project/lib/http.py", "aiohttp"): "it is the client",
     ("dmr_project/lib/http.py", "socket"): "makes the sockets whose addresses it checks",
+    ("dmr_project/lib/loops.py", "socket"): "resolves names for it",
     ("relay/delivery/transport.py", "aiohttp"): "catches its errors",
     ("relay/delivery/failures.py", "aiohttp"): "reads its errors",
     ("dmr_project/server.py", "urllib.request"): "asks our own /livez whether we are up",
@@ -30,13 +32,15 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+@cache
 def found() -> set[tuple[str, str]]:
     return {
         (str(path.relative_to(ROOT)), client)
         for app in APPS
         for path in (ROOT / app).rglob("*.py")
+        for name in imported(path)
         for client in CLIENTS
-        if any(name == client or name.startswith(f"{client}.") for name in imported(path))
+        if name == client or name.startswith(f"{client}.")
     }
 
 

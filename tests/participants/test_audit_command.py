@@ -25,6 +25,7 @@ from django.db import connection
 from participants import append_only, audit, history, registry
 from participants.models import Archive, Change
 from tests import factories
+from tests.integration import databases
 
 START = datetime(2026, 5, 1, 9, tzinfo=timezone.utc)
 
@@ -200,8 +201,10 @@ def test_a_broken_chain_is_not_archived(clock: time_machine.Coordinates, tmp_pat
     assert Change.objects.count() == 2
 
 
+@pytest.mark.any_database
 def test_a_command_leaves_the_user_of_the_operating_system(tmp_path: Path) -> None:
     environment = {**os.environ, "DMR_DATA_DIR": str(tmp_path), "DATABASE_URL": "", "REDIS_URL": ""}
+    databases.copy_migrated(tmp_path)
 
     def manage(*arguments: str) -> str:
         done = subprocess.run(
@@ -210,7 +213,6 @@ def test_a_command_leaves_the_user_of_the_operating_system(tmp_path: Path) -> No
         )  # fmt: skip
         return done.stdout
 
-    manage("migrate", "--verbosity", "0")
     manage("audit", "export")
     (found,) = [json.loads(line) for line in manage("audit", "export").splitlines()][:1]
     assert found["address"].startswith("command line of ")
