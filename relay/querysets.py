@@ -28,6 +28,7 @@ class Obstacle(models.TextChoices):
     RECIPIENT_GONE = "recipient-gone", "nobody has the recipient's name, or it has left the network"
     PAYLOAD_DELETED = "payload-deleted", "its payload was deleted"
     NO_SHARED_ROOM = "no-shared-room", "sender and recipient share no room"
+    NOT_IN_ITS_ROOM = "not-in-its-room", "it is for a room that one of the two has left, or that is closed"
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -68,6 +69,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             room__memberships__participant=OuterRef("message__sender_id"),
             room__memberships__may_speak=True,
         )
+        # What was posted to a room is for who is in it, whatever else the two share.
+        its_room = one_room.filter(room=OuterRef("message__room"))
         return self.annotate(
             obstacle=Case(
                 When(
@@ -76,6 +79,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 When(message__payload_deleted_at__isnull=False, then=Value(Obstacle.PAYLOAD_DELETED)),
                 # Our own error messages need no room.
                 When(~Q(message__sent_by=names.DMR) & ~Exists(one_room), then=Value(Obstacle.NO_SHARED_ROOM)),
+                When(
+                    Q(message__is_to_room=True) & ~Q(message__sent_by=names.DMR) & ~Exists(its_room),
+                    then=Value(Obstacle.NOT_IN_ITS_ROOM),
+                ),
                 default=Value(""),
                 output_field=CharField(),
             )

@@ -288,3 +288,24 @@ def test_place_survives_its_text() -> None:
     place = Place(datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=timezone.utc), 2**62)
     assert Place.parse(str(place)) == place
     assert dead_letters.page(Scope(), Why(), place, 10).letters == []
+
+
+def test_what_was_for_a_room_is_for_who_is_in_it(client: Client) -> None:
+    """Whatever other room the two share."""
+    sender, left, stays = (factories.participant() for _ in range(3))
+    room = factories.room("secret", sender, left, stays)
+    headers = {"X-Sent-By": sender.name, "X-Message-Id": str(uuid.uuid4()), **sender.auth}
+    client.post("/api/v1/rooms/secret/messages", b"payload", content_type="text/plain", headers=headers)
+    Delivery.objects.update(state=State.DEAD, ended_at=NOON)
+    left.row.memberships.filter(room=room).delete()
+    answer = client.post(
+        f"{PATH}/requeue",
+        {"messageId": headers["X-Message-Id"]},
+        content_type="application/json",
+        headers=sender.auth,
+    )
+    assert answer.json() == {"done": 1, "left": {"not-in-its-room": 1}}
+    assert Delivery.objects.get(state=State.PENDING).recipient == stays.row
+    Delivery.objects.update(state=State.DEAD, ended_at=NOON)
+    Message.objects.update(room=None)  # it was closed
+    assert dead_letter.requeue(Delivery.objects.all()) == 0
