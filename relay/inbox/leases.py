@@ -176,15 +176,17 @@ def _end_without_payload(claimed: Claimed) -> bool:
     return claimed.payload_is_gone
 
 
-# Its first rows tell, however much waits: a conversation with thousands behind one that is leased must not cost
-# each look thousands of look-ups. {ids} are numbers of ours.
+# Its first rows tell, and its last ones, which are new, however much waits: a conversation with thousands behind one
+# that is leased must not cost each look thousands of look-ups. {ids} are numbers of ours.
 _WITH_SOMETHING = """
     SELECT p.id FROM participants_participant p
-    WHERE p.id IN ({ids}) AND p.status = 'Active' AND p.delivery_mode = 'pull' AND EXISTS (
+    WHERE p.id IN ({ids}) AND p.status = 'Active' AND p.delivery_mode = 'pull' AND ({among_first} OR {among_last})
+"""
+_AMONG_SOME = """EXISTS (
         SELECT 1 FROM (
             SELECT d.id, d.recipient_id, d.conversation FROM relay_delivery d
             WHERE d.recipient_id = p.id AND d.state = 'pending' AND d.due_at <= %(now)s AND d.expires_at > %(now)s
-            ORDER BY d.due_at, d.id LIMIT %(rows)s
+            ORDER BY {order} LIMIT %(rows)s
         ) one WHERE {is_head}
     )
 """
@@ -198,5 +200,12 @@ def with_something(recipient_ids: Collection[int]) -> set[int]:
     ids = ",".join(str(int(each)) for each in recipient_ids)
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     with planning.in_index_order(), connection.cursor() as cursor:
-        cursor.execute(_WITH_SOMETHING.format(ids=ids, is_head=claim.IS_HEAD), {"now": now, "rows": ROWS_LOOKED_AT})
+        cursor.execute(
+            _WITH_SOMETHING.format(
+                ids=ids,
+                among_first=_AMONG_SOME.format(order="d.due_at, d.id", is_head=claim.IS_HEAD),
+                among_last=_AMONG_SOME.format(order="d.due_at DESC, d.id DESC", is_head=claim.IS_HEAD),
+            ),
+            {"now": now, "rows": ROWS_LOOKED_AT},
+        )
         return {row[0] for row in cursor.fetchall()}

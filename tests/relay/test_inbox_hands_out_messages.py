@@ -343,6 +343,19 @@ def test_who_has_something_is_told_in_one_query(django_assert_num_queries: Any) 
         assert leases.with_something(set()) == set()
 
 
+def test_what_is_new_is_seen_behind_much_that_cannot_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of conversations whose first messages are leased; else a poll that waits would not be woken."""
+    monkeypatch.setattr(leases, "ROWS_LOOKED_AT", 3)
+    sender, recipient = factories.participant(), pulling()
+    for conversation in ("c1", "c2"):
+        for _ in range(4):
+            factories.message(sender, recipient.name, conversation=conversation)
+    assert len(leases.hand_out(recipient.entry, most=10, seconds=60)) == 2
+    assert leases.with_something([recipient.row.pk]) == set()
+    factories.message(sender, recipient.name)
+    assert leases.with_something([recipient.row.pk]) == {recipient.row.pk}
+
+
 def test_who_has_nothing_waiting_is_looked_at_once() -> None:
     recipient = pulling().entry
     with CaptureQueriesContext(connection) as asked:
