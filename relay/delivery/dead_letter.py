@@ -77,7 +77,8 @@ def discard(deliveries: DeliveryQuerySet) -> int:
             .defer("message__payload")
         )
         gone: list[tuple[int | None, str]] = []
-        for delivery in pending.select_for_update(of=("self",)):
+        # In the order of their keys: the sweep locks what goes first in a conversation, and then what is behind it.
+        for delivery in pending.order_by("pk").select_for_update(of=("self",)):
             changed = (
                 Delivery.objects.filter(pk=delivery.pk)
                 .in_state(State.PENDING)
