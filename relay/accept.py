@@ -82,7 +82,12 @@ def accept(registry: Directory, sender: Entry, envelope: Envelope, payload: byte
     SenderMismatch, PayloadTooLarge, MessageIdTaken, Outdated.
     """
     authorise(sender, envelope.sent_by)
-    return _store(registry, sender, envelope, payload, route(registry, sender, envelope.send_to))
+    try:
+        return _store(registry, sender, envelope, payload, route(registry, sender, envelope.send_to))
+    except PayloadTooLarge:
+        if (first := first_answer(sender, envelope, payload, is_to_room=False)) is None:
+            raise
+        return first
 
 
 def accept_for_room(registry: Directory, sender: Entry, envelope: Envelope, payload: bytes) -> Accepted:
@@ -91,7 +96,12 @@ def accept_for_room(registry: Directory, sender: Entry, envelope: Envelope, payl
     Raises NotFound too, where the sender is in no such room, and MayNotSpeak.
     """
     authorise(sender, envelope.sent_by)
-    return _store(registry, sender, envelope, payload, room_named(registry, sender, envelope.send_to))
+    try:
+        return _store(registry, sender, envelope, payload, room_named(registry, sender, envelope.send_to))
+    except (NotFound, MayNotSpeak, PayloadTooLarge):
+        if (first := first_answer(sender, envelope, payload, is_to_room=True)) is None:
+            raise
+        return first
 
 
 def room_named(registry: Directory, sender: Entry, name: str) -> RoomRoute:
@@ -241,6 +251,16 @@ def _delivery(message: Message, recipient_id: int | None, recipient_name: str) -
         accepted_at=message.accepted_at,
         expires_at=message.expires_at,
     )
+
+
+def first_answer(sender: Entry, envelope: Envelope, payload: bytes, *, is_to_room: bool) -> Accepted | None:
+    """To the very same message, where it was accepted before: then it is no matter why it would be refused now.
+
+    Its sender may have left the room since, or staff have lowered its limit.
+    """
+    of_id = Message.objects.filter(sender=sender.id, message_id=envelope.message_id)
+    first = of_id.filter(digest=envelope.digest(payload), is_to_room=is_to_room).defer("payload").first()
+    return None if first is None else repeat(first, first.digest, is_to_room, sender)
 
 
 def repeat(first: Message, digest: str, is_to_room: bool, sender: Entry) -> Accepted:

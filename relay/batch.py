@@ -16,6 +16,7 @@ from participants.models import Participant
 from relay import accept, bulk, counting, envelope, error_messages, metrics, records, retention, stored_bytes
 from relay.accept import Accepted, Found
 from relay.delivery import wake
+from relay.envelope import Envelope
 from relay.models import Delivery, Message, State
 from relay.records import BatchTooLarge, Record
 from relay.routing import DeadEnd, RoomRoute, route
@@ -46,7 +47,7 @@ def accept_all(registry: Directory, sender: Entry, given: Sequence[Record]) -> l
     SenderSuspended.
     """
     accept.check_may_send(sender)
-    drafts = _bounded([_draft(registry, sender, record) for record in given])
+    drafts = _bounded([_judge(registry, sender, record) for record in given])
     good = [each for each in drafts if isinstance(each, Draft)]
     first: dict[UUID, Draft] = {}
     for each in good:
@@ -54,31 +55,36 @@ def accept_all(registry: Directory, sender: Entry, given: Sequence[Record]) -> l
     with transaction.atomic():
         _store(sender, list(first.values()))
         known = _known(sender, [each.message for each in good])
-    outcomes = [each if isinstance(each, DomainError) else _outcome(sender, known, each.message) for each in drafts]
+    outcomes = [_outcome(sender, known, each.message) if isinstance(each, Draft) else each for each in drafts]
     new = [each.message for each in first.values() if each.message.pk is not None]
     _count(sender, new, outcomes)
     stored_bytes.note(sender.id, sum(each.payload_size for each in new))
     return [Result(_written_id(record), outcome) for record, outcome in zip(given, outcomes, strict=True)]
 
 
-def _draft(registry: Directory, sender: Entry, record: Record) -> Draft | DomainError:
+def _judge(registry: Directory, sender: Entry, record: Record) -> Draft | Accepted | DomainError:
     try:
         headers = records.headers(record)
         room = headers.get("HTTP_X_ROOM")
         written = envelope.read(headers, {"X-Send-To": room} if room else None)
         accept.authorise(sender, written.sent_by)
-        limit = registry.payload_limit(sender)
-        if len(record.payload) > limit:
-            raise PayloadTooLarge(f"The payload has {len(record.payload)} bytes; at most {limit} are allowed here.")
-        found = (
-            accept.room_named(registry, sender, written.send_to) if room else route(registry, sender, written.send_to)
-        )
-        return Draft(Message(**accept.values(sender, written, record.payload, found)), found)
     except DomainError as error:
         return error
+    try:
+        return _draft(registry, sender, written, record.payload, is_to_room=bool(room))
+    except DomainError as error:
+        return accept.first_answer(sender, written, record.payload, is_to_room=bool(room)) or error
 
 
-def _bounded(drafts: list[Draft | DomainError]) -> list[Draft | DomainError]:
+def _draft(registry: Directory, sender: Entry, written: Envelope, payload: bytes, *, is_to_room: bool) -> Draft:
+    limit = registry.payload_limit(sender)
+    if len(payload) > limit:
+        raise PayloadTooLarge(f"The payload has {len(payload)} bytes; at most {limit} are allowed here.")
+    found: Found = (accept.room_named if is_to_room else route)(registry, sender, written.send_to)
+    return Draft(Message(**accept.values(sender, written, payload, found)), found)
+
+
+def _bounded(drafts: list[Draft | Accepted | DomainError]) -> list[Draft | Accepted | DomainError]:
     """Refuses messages to rooms beyond MOST_DELIVERIES in all; the first is taken however large its room is."""
     total = 0
     for place, each in enumerate(drafts):
