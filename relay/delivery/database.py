@@ -43,7 +43,7 @@ class DeliveryDatabase:
 
     async def connect(self) -> None:
         """The same, where there is no other work."""
-        await self.do(connection.ensure_connection)
+        await self.do(lambda: connection.ensure_connection())  # the thread's: `connection` is another in each
 
     def may_begin_conversations(self) -> bool:
         """May what is of a conversation be claimed? Call it in `do`."""
