@@ -36,6 +36,7 @@ NAMES = {
 # What columns without choices hold of states: they are shown by their labels.
 STATES = {*TargetState.values, *Health.values, *Contact.values, reports.DEFERRED, targets.AGENT, targets.TICK}
 SEEN_ATTRIBUTES = ("title", "aria-label", "placeholder", "alt", "label")
+PUBLIC_KEY = re.compile(r"\bwhpk_\S+")
 KEY_ID = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])")  # a thumbprint in base64
 WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -137,10 +138,10 @@ def untranslated(page: str, known: re.Pattern[str]) -> list[str]:
         left = " ".join(unescape(text).split()).replace("Distributed Message Rooms", " ")
         if not WORD.search(left):
             continue
-        left = KEY_ID.sub(" ", left)  # first: it may hold what looks like anything
+        left = KEY_ID.sub(" ", PUBLIC_KEY.sub(" ", left))  # first: they may hold what looks like anything
         left = re.sub(r"https?://\S+|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[\w.-]+@[\w.-]+\b|\b[0-9a-f]{8,}\b", " ", left)
         # Durations after what is known: a key in base64 may hold what looks like one.
-        left = re.sub(r"\bwhpk_\S+|[\d.,]+\s?(s|h|ms|min|d)\b", " ", known.sub(" ", left))
+        left = re.sub(r"[\d.,]+\s?(s|h|ms|min|d)\b", " ", known.sub(" ", left))
         left = " ".join(word for word in left.split() if word.strip("():;,.…–") not in NAMES)
         if WORD.search(left):
             found.append(left)
