@@ -261,6 +261,7 @@ def test_refused_connection_then_back(product: Product, bot: Callable[..., Bot])
     assert product.wait_for_end(sender.participant, message_id)["state"] == "delivered"
 
 
+@pytest.mark.slow  # it waits for ten seconds
 def test_202_after_9_seconds_is_a_success(product: Product, bot: Callable[..., Bot]) -> None:
     sender, recipient = bot(), bot(always(after=9))
     message_id = product.send(sender.participant, recipient.name)
@@ -270,6 +271,7 @@ def test_202_after_9_seconds_is_a_success(product: Product, bot: Callable[..., B
     assert len(recipient.sink.received) == 1
 
 
+@pytest.mark.slow  # it waits for ten seconds
 def test_hanging_recipient_is_left_after_10_seconds(product: Product, bot: Callable[..., Bot]) -> None:
     sender, recipient = bot(), bot(always(after=30))
     message_id = product.send(sender.participant, recipient.name)

@@ -85,6 +85,7 @@ def test_body_shorter_than_its_length(product: Product, sender: Participant) -> 
     assert product.metric("dmr_messages_accepted_total") == before
 
 
+@pytest.mark.slow  # it waits for ten seconds
 def test_body_that_stalls(product: Product, sender: Participant) -> None:
     began = time.monotonic()
     status, said = exchange(product, head(sender, "Content-Length: 100") + b"only this")
@@ -262,6 +263,7 @@ def test_many_stalled_bodies_do_not_stop_the_others(product: Product, sender: Pa
             connection.close()
 
 
+@pytest.mark.slow  # it waits for ten seconds
 def test_idle_connections_are_closed(product: Product) -> None:
     """One that never sends its head is given up."""
     with socket.create_connection(("127.0.0.1", product.port), timeout=20) as connection:
