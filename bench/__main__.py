@@ -87,7 +87,7 @@ def measure(product: Product, sink: str, wanted: set[str], size: Size) -> None:
             median_of(size.rounds, lambda: batch.ingest(product, sink, min(size.backlog, MOST_INGESTED)))
     if "drain" in wanted:
         with timed("drain"):
-            drain.drain(product, sink, size.backlog)
+            median_of(size.rounds, lambda: drain.drain(product, sink, size.backlog))
     if "isolation" in wanted:  # last: it leaves recipients behind that do not answer
         with timed("isolation"):
             median_of(size.rounds, lambda: isolation.isolation(product, sink, size.seconds))
