@@ -126,7 +126,7 @@ def requeue_message(message_id: UUID, *, sender_id: int | None, actor: str) -> H
     Raises NotFound.
     """
     with history.atomic():
-        letters = _of_message(message_id, sender_id).filter(state__in=(State.DEAD, State.EXPIRED))
+        letters = _of_message(message_id, sender_id).filter(state__in=(State.DEAD, State.EXPIRED)).order_by("pk")
         handled = requeue(letters.with_obstacle().select_for_update(of=("self",)).values_list("id", "obstacle"))
         _check_found(message_id, handled)
         _note("requeue", actor, [str(message_id)], handled.count)

@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 ROWS_OF_EACH = 8  # that one claim takes of one recipient
 MOST_TRIES = 3  # of a claim that meets another one
 _LAST = 2**63 - 1  # no recipient has a greater number
-_EVER = datetime.max.replace(tzinfo=timezone.get_fixed_timezone(0))  # nothing is due later
 
 # What waits for HELD stays pending: they may come back within its time to live. What waits for GONE is claimed,
 # however and whether they are reached, to be ended.
@@ -53,14 +52,12 @@ _NOT_BUSY = {
     "postgresql": "AND p.id <> ALL(%(busy)s::bigint[])",
     "sqlite": "AND p.id NOT IN (SELECT value FROM json_each(%(busy)s))",
 }
-# What waits for GONE is not to wait for its next attempt. (Not by OR: the index is read up to this.)
-_DUE_BY = f"CASE WHEN p.status IN ({statuses.in_sql(GONE)}) THEN %(ever)s ELSE %(now)s END"
 # SQLite has no LATERAL, but lets a subquery look at the row beside it.
 _FEW_OF_EACH = {
     "postgresql": """
         CROSS JOIN LATERAL (
             SELECT id FROM relay_delivery one
-            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= {due_by}
+            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s
                 AND (%(conversations)s OR one.conversation = '') AND {is_head}
             ORDER BY due_at, id LIMIT %(of_each)s {lock}
         ) d
@@ -68,7 +65,7 @@ _FEW_OF_EACH = {
     "sqlite": """
         JOIN relay_delivery d ON d.id IN (
             SELECT id FROM relay_delivery one
-            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= {due_by}
+            WHERE recipient_id = p.id AND state = 'pending' AND due_at <= %(now)s
                 AND (%(conversations)s OR one.conversation = '') AND {is_head}
             ORDER BY due_at, id LIMIT %(of_each)s
         )
@@ -169,7 +166,6 @@ def _claim(
         "after": among[0],
         "up_to": among[1],
         "now": adapt(now),
-        "ever": adapt(_EVER),
         "lease_until": adapt(lease.until),
         "token": lease.token,
         "busy": list(busy) if vendor == "postgresql" else json.dumps(list(busy)),
@@ -179,7 +175,7 @@ def _claim(
     }
     statement = _CLAIM.format(
         not_busy=_NOT_BUSY[vendor],
-        few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=IS_HEAD, due_by=_DUE_BY),
+        few_of_each=_FEW_OF_EACH[vendor].format(lock=_LOCK[vendor], is_head=IS_HEAD),
         is_claimed_of=IS_CLAIMED_OF,
         gone=statuses.in_sql(GONE),
     )

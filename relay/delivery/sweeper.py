@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from dmr_project.lib import storage
 from dmr_project.lib.log import event
+from participants import statuses
 from participants.models import Participant
 from relay import counting, metrics, planning
 from relay.delivery import conversations, settle
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 MOST_BATCHES = 20  # a sweep; the next one goes on
+LONG = timedelta(minutes=1)  # what waits no longer than this is not brought forward
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,12 @@ class Swept:
 
 
 def sweep() -> Swept:
-    """Returns lost leases, ends what has expired, puts off what cannot go yet. Harmless when two run at once."""
+    """Returns lost leases, ends what has expired, brings forward what need not wait, puts off what cannot go yet.
+
+    Harmless when two run at once.
+    """
     swept = Swept(returned=return_lost_leases(), expired=expire_held())
+    bring_forward()
     conversations.put_off()
     if swept.returned or swept.expired:
         event(logger, "swept", returned=swept.returned, expired=swept.expired)
@@ -58,6 +64,38 @@ def return_lost_leases() -> int:
 
 def _return(lost: QuerySet[Delivery], now: datetime) -> int:
     return lost.update(state=State.PENDING, due_at=now, lease_until=None, lease_token=None)
+
+
+def bring_forward() -> int:
+    """What waits for its next attempt at an endpoint that is not posted to any more is due now. Returns how many.
+
+    Who has left the network has all of it returned. Who fetches its messages by now gets what had failed, and what is
+    behind that; what it has handed back itself comes when that said.
+    """
+    later = Delivery.objects.filter(state=State.PENDING, due_at__gt=timezone.now() + LONG)
+    posted = later.filter(attempts__gt=0, last_seconds__isnull=False)
+    total = 0
+    for recipients, rows in (
+        (Participant.objects.filter(status__in=statuses.GONE), later),
+        (Participant.objects.filter(delivery_mode=Participant.DeliveryMode.PULL), posted),
+    ):
+        waiting = recipients.filter(Exists(rows.filter(recipient_id=OuterRef("pk")))).values_list("pk", flat=True)
+        total += sum(_bring_forward(rows.filter(recipient_id=pk)) for pk in waiting[:BATCH])
+    if total:
+        event(logger, "brought_forward", count=total)
+    return total
+
+
+def _bring_forward(rows: QuerySet[Delivery]) -> int:
+    """A batch of these, which are one recipient's. What somebody is at just now waits for the next sweep."""
+    found = rows.order_by("due_at", "id")
+    if connection.features.has_select_for_update_skip_locked:
+        found = found.select_for_update(skip_locked=True, of=("self",))
+    with transaction.atomic():
+        taken = list(found.values_list("id", "recipient_id", "conversation")[:BATCH])
+        Delivery.objects.filter(id__in=[row[0] for row in taken]).update(due_at=timezone.now())
+    conversations.call_back({(recipient_id, conversation) for _, recipient_id, conversation in taken})
+    return len(taken)
 
 
 def expire_held() -> int:

@@ -19,16 +19,15 @@ from django.utils import timezone
 from dmr_project.lib.errors import Conflict, Forbidden
 from participants.directory import Entry
 from relay import metrics, planning
-from relay.delivery import claim, conversations, settle
+from relay.delivery import claim, settle
 from relay.delivery.claimed import Claimed, Lease, load
 from relay.delivery.headers import attested_headers
 from relay.delivery_keys import Keyring
-from relay.models import Delivery, State
+from relay.models import State
 
 MOST_BYTES = 4 * 1024 * 1024  # of payloads in one answer, but for a first one that is larger alone
 MOST_ATTEMPTS_COUNTED = 30_000  # a lease that is lost every few seconds must not overflow the column
 MOST_ROUNDS = 5
-ROWS_BROUGHT_FORWARD = 500  # looked at for it, of those that are due next
 
 keyring = Keyring()  # of this process
 
@@ -124,8 +123,6 @@ def hand_out(recipient: Entry, *, most: int, seconds: int) -> list[Leased]:
         lease = Lease(random.getrandbits(62), timezone.now() + timedelta(seconds=seconds))
         count = _claim(recipient.id, most, lease)
         found = [each for each in load(lease) if not _end_without_payload(each)] if count else []
-        if not count and _bring_forward(recipient.id):
-            continue
         if found or not count:
             metrics.INBOX_LEASED.inc(len(found))
             return [Leased(each, lease.until, attested_headers(each, signer)) for each in found]
@@ -150,23 +147,6 @@ def _claim(recipient_id: int, most: int, lease: Lease) -> int:
     except IntegrityError:
         # Somebody has claimed of the same conversation in the same moment; the next look sees it.
         return 0
-
-
-def _bring_forward(recipient_id: int) -> int:
-    """What waits for its next attempt at the endpoint, which is not posted to any more, is due now. Returns how many.
-
-    So is what was put off behind it. What the recipient itself has handed back waits as long as that said.
-    """
-    now = timezone.now()
-    with planning.in_index_order():
-        later = Delivery.objects.filter(recipient_id=recipient_id, state=State.PENDING, due_at__gt=now)
-        rows = later.order_by("due_at", "id").values_list("id", "conversation", "last_seconds")[:ROWS_BROUGHT_FORWARD]
-        posted = {pk: conversation for pk, conversation, seconds in rows if seconds is not None}
-        if not posted:
-            return 0
-        count = Delivery.objects.filter(pk__in=posted).in_state(State.PENDING).update(due_at=now)
-        conversations.call_back({(recipient_id, each) for each in posted.values()})
-    return count
 
 
 def _end_without_payload(claimed: Claimed) -> bool:

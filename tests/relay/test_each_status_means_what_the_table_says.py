@@ -16,6 +16,7 @@ from django.utils import timezone
 from participants import life, registry, statuses
 from participants.models import Participant
 from participants.statuses import Fate, Keys
+from relay.delivery import sweeper
 from relay.delivery.engine import Engine
 from relay.models import Delivery, Message, State
 from tests import factories
@@ -198,6 +199,7 @@ def test_what_waits_for_its_next_attempt_is_returned_at_once_too(
     later = timezone.now() + timedelta(hours=6)
     Delivery.objects.filter(pk__in=[alone.pk, *(each.pk for each in behind)]).update(due_at=later)
     come_into(status, bot)
+    sweeper.sweep()
     for _ in behind:
         engine.pump()
     for each in (alone, *behind):

@@ -260,6 +260,7 @@ def test_what_waits_for_its_next_push_can_be_fetched_at_once(fetch: Fetch) -> No
     Delivery.objects.filter(pk__in=[alone.pk, first.pk]).update(due_at=later, attempts=7, last_seconds=3.0)
     assert conversations.put_off() == 1
     registry.set_own_delivery_mode(recipient.row.pk, "pull")
+    sweeper.sweep()
     answer = fetch(recipient)
     assert payloads(answer) == [b"alone", b"first"]
     given = [each["lease"] for each in answer.json()["messages"]]
@@ -272,6 +273,7 @@ def test_what_was_handed_back_comes_when_it_was_asked_for(fetch: Fetch) -> None:
     factories.message(sender, recipient.name)
     (given,) = fetch(recipient).json()["messages"]
     answers.refuse(recipient.entry, [given["lease"]], Refusal(retry_after=3600))
+    sweeper.sweep()
     assert payloads(fetch(recipient)) == []
 
 
