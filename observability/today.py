@@ -96,7 +96,7 @@ MATTERS = (
     ),
     Matter(
         "unfetched", _("Messages that nobody fetches"),
-        _("Their recipients fetch their messages, and have not come for 10 minutes: tell their institutions."),
+        _("Their recipients are to fetch them, and have not for 10 minutes: tell their institutions."),
         "relay.view_delivery", "relay_delivery_changelist", "inbox=unfetched",
         lambda now: Delivery.objects.unfetched(now), since="due_at",
     ),

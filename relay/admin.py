@@ -133,7 +133,7 @@ class DeliveryAdmin(ActsOnPage, ReadOnlyAdmin):
         DeadLetterFilter,
         InboxFilter,
         RecipientFilter,
-        ("message__sender", NamedFilter),
+        ("sender", NamedFilter),
         ("message__room", NamedFilter),
     )
     search_fields = ("recipient_name", "message__written_id", "message__sender__name")
@@ -361,7 +361,7 @@ class StoredBytesAdmin(ReadOnlyAdmin):
         return self._deliveries(row, dead="open")
 
     def _deliveries(self, row: StoredBytes, **query: str) -> SafeString:
-        query = {**query, "message__sender__id__exact": str(row.pk)}
+        query = {**query, "sender__id__exact": str(row.pk)}
         url = f"{reverse('admin:relay_delivery_changelist')}?{urlencode(query)}"
         return format_html('<a href="{}">{}</a>', url, gettext("Look at them"))
 
