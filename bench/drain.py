@@ -28,7 +28,7 @@ def drain(product: Product, sink: str, backlog: int) -> dict[str, float]:
     took = asyncio.run(reference.count(min(backlog, 10_000), 64))
     asyncio.run(collect(sink, len(reference.answered), 5))
     times = [at for at in arrived.values() if at > began]
-    rate = len(times) / max(0.001, max(times) - began)
+    rate = len(times) / max(0.001, max(times, default=began) - began)
     straight_rate = len(reference.answered) / took
     return {
         f"drain of {backlog}: delivered/s": rate,

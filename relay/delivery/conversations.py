@@ -162,7 +162,7 @@ def _put_off(recipient_id: int, conversation: str, given: Rule) -> int:
 
 
 def _waits(recipient_id: int, conversation: str, until: datetime) -> bool:
-    """Does what goes first still wait until then? It is locked: whoever ends it calls back what was put off."""
+    """Does what goes first still wait until then? It is locked: whoever discards it calls back what was put off."""
     first = Delivery.objects.filter(recipient_id=recipient_id, conversation=conversation, state=State.PENDING)
     rows = first.exclude(conversation="").order_by("id").select_for_update(of=("self",))
     due_at = rows.values_list("due_at", flat=True).first()
