@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from dmr_project.lib import storage
@@ -79,8 +79,11 @@ def bring_forward() -> int:
         (Participant.objects.filter(status__in=statuses.GONE), later),
         (Participant.objects.filter(delivery_mode=Participant.DeliveryMode.PULL), posted),
     ):
-        waiting = recipients.filter(Exists(rows.filter(recipient_id=OuterRef("pk")))).values_list("pk", flat=True)
-        total += sum(_bring_forward(rows.filter(recipient_id=pk)) for pk in waiting[:BATCH])
+        first = rows.filter(recipient_id=OuterRef("pk")).order_by("due_at", "id").values("pk")[:1]
+        waiting = recipients.alias(first=Subquery(first)).filter(first__isnull=False).values_list("pk", flat=True)
+        with planning.in_index_order():
+            found = list(waiting[:BATCH])
+        total += sum(_bring_forward(rows.filter(recipient_id=pk)) for pk in found)
     if total:
         event(logger, "brought_forward", count=total)
     return total
@@ -91,7 +94,7 @@ def _bring_forward(rows: QuerySet[Delivery]) -> int:
     found = rows.order_by("due_at", "id")
     if connection.features.has_select_for_update_skip_locked:
         found = found.select_for_update(skip_locked=True, of=("self",))
-    with transaction.atomic():
+    with transaction.atomic(), planning.in_index_order():
         taken = list(found.values_list("id", "recipient_id", "conversation")[:BATCH])
         Delivery.objects.filter(id__in=[row[0] for row in taken]).update(due_at=timezone.now())
     conversations.call_back({(recipient_id, conversation) for _, recipient_id, conversation in taken})

@@ -174,7 +174,8 @@ def test_the_sweep_reads_what_has_run_out(after_a_quiet_time: None) -> None:
     with explained() as plans:
         swept = sweeper.sweep()
     assert (swept.returned, swept.expired) == (1, 2)
-    returned, expired, long = plans[:2], plans[2:-1], plans[-1]
+    returned, (*expired, of_the_gone, fetched, long) = plans[:2], plans[2:]
+    assert of_the_gone == fetched == {"delivery_due"}
     assert long <= BY_KEY
     assert all(plan == {"delivery_lease"} for plan in returned), plans
     assert expired[0] == {"delivery_expiry"}
